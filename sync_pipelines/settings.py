@@ -169,7 +169,7 @@ class ScheduleSettings(BaseModel):
 
 
 class AlertSettings(BaseModel):
-    """What counts as an incident, and how it is told."""
+    """What counts as an incident, and where it is announced."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
@@ -353,7 +353,7 @@ class Settings(
 
     @property
     def alerts(self) -> AlertSettings:
-        """What counts as an incident, and how it is told."""
+        """What counts as an incident, and where it is announced."""
         return _group(AlertSettings, self)
 
     @property

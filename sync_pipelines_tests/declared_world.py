@@ -15,7 +15,7 @@ from sync_pipelines.declare.connector_file import SourceFile, load_declaration, 
 from sync_pipelines.declare.plan import ConnectorPlan, apply_connector, plan_connector
 from sync_pipelines.demo.twin import TwinServer, TwinStore
 from sync_pipelines.demo.twin.rest import RestEndpoint, RestTwin
-from sync_pipelines.discovery.discover import DiscoveryReport
+from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.settings import Settings
 from sync_pipelines_tests.world import TOKEN, World

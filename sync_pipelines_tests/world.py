@@ -19,7 +19,8 @@ from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.quarantine import list_quarantine
 from sync_pipelines.catalog.runs import list_runs
 from sync_pipelines.demo.twin import FaultPlan, TwinColumn, TwinServer, TwinStore, TwinTable
-from sync_pipelines.discovery.discover import DiscoveryReport, discover
+from sync_pipelines.discovery.discover import discover
+from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.quoting import quote

@@ -24,6 +24,7 @@ _HEX_PATTERN = r"^([0-9a-f]{2})*$"
 _ZONE_ENDS = "Zz"
 _TEXT = pa.string()
 _MICROSECONDS = pa.timestamp("us")
+_MOMENT = pa.timestamp("us", tz="UTC")
 _NO_TEXT = pa.scalar(None, _TEXT)
 # In microseconds since 1970.
 _YEAR_1 = -62_135_596_800_000_000
@@ -54,10 +55,13 @@ def to_array(values: list[Any], column_type: ColumnType) -> Array:
 
 def _to_array(values: list[Any], column_type: ColumnType) -> Array:
     match column_type.kind:
-        case Kind.BOOLEAN | Kind.DOUBLE | Kind.SMALLINT | Kind.INTEGER | Kind.BIGINT:
+        case Kind.BOOLEAN | Kind.DOUBLE:
+            return pa.array(values, column_type.arrow)
+        case Kind.SMALLINT | Kind.INTEGER | Kind.BIGINT:
             return pa.array(values, column_type.arrow)
         case Kind.REAL:
-            return _reals(pa.array(values, pa.float64()))
+            doubles = pa.array(values, pa.float64())
+            return _reals(doubles)
         case Kind.NUMERIC:
             literals = _literals(values)
             if column_type.is_number_text:
@@ -83,8 +87,8 @@ def _to_array(values: list[Any], column_type: ColumnType) -> Array:
 
 def _literals(values: list[Any]) -> Array:
     """The texts of numbers, with or without quotes around them, null as null."""
-    raw = pa.array(list(map(bytes, values)), pa.binary())
-    texts = raw.cast(_TEXT)
+    raw = list(map(bytes, values))
+    texts = pa.array(raw, pa.binary()).cast(_TEXT)
     is_null = pc.equal(texts, "null")
     numbers = pc.replace_with_mask(texts, is_null, _NO_TEXT)
     return pc.utf8_trim(numbers, '"')
@@ -127,9 +131,11 @@ def _longest(texts: Array) -> int:
 
 def _reals(numbers: Array) -> Array:
     reals = numbers.cast(pa.float32(), safe=False)
-    is_finite = pc.is_finite(reals)
-    became_zero = pc.xor(pc.equal(reals, 0), pc.equal(numbers, 0))
-    if pc.all(is_finite).as_py() is False or pc.any(became_zero).as_py():
+    are_finite = pc.all(pc.is_finite(reals)).as_py()
+    is_zero = pc.equal(reals, 0)
+    was_zero = pc.equal(numbers, 0)
+    became_zero = pc.any(pc.xor(is_zero, was_zero)).as_py()
+    if became_zero or are_finite is False:
         raise NotExactError("beyond what a real holds")
     return reals
 
@@ -163,7 +169,7 @@ def _no_year_zero(texts: Array) -> Array:
 def _timestamps(texts: Array, column_type: ColumnType) -> Array:
     sample = next((text.as_py() for text in texts if text.is_valid), "")
     if sample and _has_zone(sample):
-        moments = texts.cast(pa.timestamp("us", tz="UTC"))
+        moments = texts.cast(_MOMENT)
     else:
         moments = pc.assume_timezone(texts.cast(_MICROSECONDS), "UTC")
     _check_range(moments)
@@ -195,7 +201,8 @@ def _check_fraction(moments: Array, column_type: ColumnType) -> None:
     unit = 10 ** (_MICROSECOND_DIGITS - digits)
     micros = moments.cast(pa.int64())
     units = pc.divide(micros, unit)
-    is_finer = pc.not_equal(pc.multiply(units, unit), micros)
+    cut = pc.multiply(units, unit)
+    is_finer = pc.not_equal(cut, micros)
     if pc.any(is_finer).as_py():
         raise NotExactError("finer than declared")
 

@@ -18,7 +18,11 @@ import pyarrow as pa
 # Of numbers up to these digits both readers below make the same; the rest takes the exact one.
 _UNUSUAL = re.compile(r"\d{16}|[eE][+-]?\d{2}")
 _PLAIN_DIGITS = 400
-_EXACT = Context(prec=1_000_000, Emax=999_999_999_999, Emin=-999_999_999_999)
+_EXACT = Context(
+    prec=1_000_000,
+    Emax=999_999_999_999,
+    Emin=-999_999_999_999,
+)
 
 
 def canonical_texts(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -27,11 +31,18 @@ def canonical_texts(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     Args:
         texts: of a JSON column, as `batches.values` and `batches.arrays` let them pass.
     """
-    array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    encoded = array.dictionary_encode()
+    encoded = as_one(texts).dictionary_encode()
     distinct = encoded.dictionary.to_pylist()
-    spelled = [canonical_text(text) for text in distinct]
-    return pa.array(spelled, pa.string()).take(encoded.indices)
+    spelled = list(map(canonical_text, distinct))
+    array = pa.array(spelled, pa.string())
+    return array.take(encoded.indices)
+
+
+def as_one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column without chunks."""
+    if isinstance(column, pa.ChunkedArray):
+        return column.combine_chunks()
+    return column
 
 
 def canonical_text(text: str) -> str:

@@ -34,6 +34,7 @@ from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
+_TEXT = pa.string()
 _MAX_BYTES_OF_LETTER = 4
 _TEXTS = {Kind.TEXT, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME}
 _TINY = re.compile(rb"[eE]-[0-9]{3}|0\.0{300}")
@@ -59,10 +60,15 @@ class PageDecoder:
         self._layout = layout
         self._reader = kept_reader(entity.columns)
         self._unknown: set[str] = set()
-        self._unseen = {column.name: _forms(column.name) for column in entity.columns}
-        kinds = [column.type.kind for column in entity.columns]
-        self._doubles = [index for index, kind in enumerate(kinds) if kind is Kind.DOUBLE]
-        self._has_json = Kind.JSON in kinds
+        self._unseen: dict[str, set[bytes]] = {}
+        self._doubles: list[int] = []
+        self._has_json = False
+        for index, column in enumerate(entity.columns):
+            self._unseen[column.name] = _forms(column.name)
+            if column.type.kind is Kind.DOUBLE:
+                self._doubles.append(index)
+            if column.type.kind is Kind.JSON:
+                self._has_json = True
 
     def decode(self, number: int, body: bytes) -> Page:
         """Decode one answer; the columns of a page whose records look good come with `settle`.
@@ -217,10 +223,13 @@ class PageDecoder:
             values = self._values(values_of, index, column, sent)
             columns.append(to_array(values, column.type))
         if self.entity.coerced:
-            notes = [note(sent.get(place, {})) for place in range(len(records))]
-            columns.append(pa.array(notes, pa.string()))
-        if self._has_zero(columns) and any(_TINY.search(page.body) for page in pages):
-            raise NotExactError("a zero that may be 1e-400")
+            places = range(len(records))
+            notes = [note(sent.get(place, {})) for place in places]
+            columns.append(pa.array(notes, _TEXT))
+        if self._has_zero(columns):
+            for page in pages:
+                if _TINY.search(page.body):
+                    raise NotExactError("a zero that may be 1e-400")
         none = [column.slice(0, 0) for column in columns]
         for page in pages:
             page.columns = none
@@ -250,16 +259,18 @@ class PageDecoder:
         values = values_of(index)
         if not column.coerce or column.type.kind not in _TEXTS:
             return values
-        texts = pa.array(values, pa.string())
+        texts = pa.array(values, _TEXT)
         most_characters = column.type.length
         if most_characters is not None:
-            longest = pc.max(pc.utf8_length(texts)).as_py() or 0
+            lengths = pc.utf8_length(texts)
+            longest = pc.max(lengths).as_py() or 0
             if longest > most_characters:
                 raise NotExactError("longer than declared")
         cut, lost = cut_texts(texts, column.type, column.coerce)
         if lost is None:
             return values
-        for place in pc.indices_nonzero(lost).to_pylist():
+        places_of_lost = pc.indices_nonzero(lost)
+        for place in places_of_lost.to_pylist():
             sent_by_record = sent.setdefault(place, {})
             sent_by_record[column.name] = values[place]
         cut_values: list[Any] = cut.to_pylist()
@@ -304,9 +315,11 @@ class PageDecoder:
             coerced.append(parsed.coerced)
         for index, column in enumerate(self.entity.columns):
             texts = [record[index] for record in good]
-            page.columns.append(from_canonical(texts, column.type))
+            array = from_canonical(texts, column.type)
+            page.columns.append(array)
         if self.entity.coerced:
-            page.columns.append(pa.array(coerced, pa.string()))
+            notes = pa.array(coerced, _TEXT)
+            page.columns.append(notes)
         return page
 
     def decode_one(self, record: bytes) -> pa.Table | str:

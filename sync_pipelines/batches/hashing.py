@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.batches.canonical import canonical_texts
+from sync_pipelines.batches.canonical import as_one, canonical_texts
 
 try:  # the module behind hashlib; it spares the context that OpenSSL makes for every short text
     from _md5 import md5  # type: ignore[import-not-found]  # no stubs
@@ -41,18 +41,21 @@ def content_hashes(
     """
     texts = []
     for place, column in enumerate(columns):
-        is_json = place in json_places
-        texts.append(canonical_texts(column) if is_json else _as_text(column))
+        as_text = canonical_texts if place in json_places else _as_text
+        texts.append(as_text(column))
     lines = _lines(texts)
     if not _are_texts_plain(texts, lines):
         escaped = [_escaped(text) for text in texts]
         lines = _lines(escaped)
     digests = [md5(line).digest() for line in lines]
     digits = binascii.hexlify(b"".join(digests))
-    ends = pa.arange(0, len(digits) + 1, _HEX_DIGITS)
-    _, end_buffer = ends.cast(pa.int32()).buffers()
-    digit_buffer = pa.py_buffer(digits)
-    return pa.StringArray.from_buffers(len(lines), end_buffer, digit_buffer)
+    ends = pa.arange(0, len(digits) + 1, _HEX_DIGITS).cast(pa.int32())
+    _, end_buffer = ends.buffers()
+    return pa.StringArray.from_buffers(
+        len(lines),
+        end_buffer,
+        pa.py_buffer(digits),
+    )
 
 
 def _are_texts_plain(texts: list[pa.Array], lines: list[bytes]) -> bool:
@@ -62,8 +65,10 @@ def _are_texts_plain(texts: list[pa.Array], lines: list[bytes]) -> bool:
     """
     content = b"".join(lines)
     nulls = sum(text.null_count for text in texts)
-    separators = (len(texts) - 1) * len(lines)
-    return content.count(b"\x1e") == nulls and content.count(b"\x1f") == separators
+    if content.count(b"\x1e") != nulls:
+        return False
+    separators_in_line = len(texts) - 1
+    return content.count(b"\x1f") == separators_in_line * len(lines)
 
 
 def _lines(texts: list[pa.Array]) -> list[bytes]:
@@ -73,15 +78,16 @@ def _lines(texts: list[pa.Array]) -> list[bytes]:
         null_handling="replace",
         null_replacement=_NULL,
     )
-    lines: list[bytes] = pc.cast(joined, pa.binary()).to_pylist()
+    encoded = joined.cast(pa.binary())
+    lines: list[bytes] = encoded.to_pylist()
     return lines
 
 
 def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = as_one(column)
     if pa.types.is_string(array.type):
         return array
-    return pc.cast(array, pa.string())
+    return array.cast(pa.string())
 
 
 def _escaped(texts: pa.Array) -> pa.Array:

@@ -12,6 +12,8 @@ from sync_pipelines.model.entity import Column
 ROWS = "rows"
 DATA = "data"
 ROWVERSION = "row_version"
+Refused = dict[int, tuple[str | None, str]]
+"""Column and reason by place of a record."""
 
 
 @dataclass
@@ -28,7 +30,7 @@ class KeptRecords:
 
     body: bytes
     count: int
-    refused: dict[int, tuple[str | None, str]] = field(default_factory=dict)
+    refused: Refused = field(default_factory=dict)
     ids: list[str | None] = field(default_factory=list)
     undeclared: dict[str, Path] = field(default_factory=dict)
 

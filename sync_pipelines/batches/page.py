@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sync_pipelines.batches.layout import Layout
+from sync_pipelines.batches.layout import Layout, Refused
 from sync_pipelines.batches.records import Reject, each_record, rowversion_of, split_records
 from sync_pipelines.batches.typed import TypedReader
 
@@ -50,7 +50,7 @@ class Page:
     positions: list[int] | None = None
     rejects: list[Reject] = field(default_factory=list)
     undeclared: set[str] = field(default_factory=set)
-    refused: dict[int, tuple[str | None, str]] = field(default_factory=dict)
+    refused: Refused = field(default_factory=dict)
     ids: list[str | None] = field(default_factory=list)
     reader: TypedReader | None = None
     layout: Layout | None = None
@@ -90,7 +90,9 @@ class Page:
 
     def position(self, index: int) -> int:
         """Place in the answer of the good record `index`."""
-        return index if self.positions is None else self.positions[index]
+        if self.positions is None:
+            return index
+        return self.positions[index]
 
     def drop_after(self, rowversion: str) -> int:
         """Forget the records after the last one of a rowversion, which are read again; returns how many they were.
@@ -105,7 +107,8 @@ class Page:
         for reject in self.rejects:
             if reject.rowversion == rowversion:
                 last_place = max(last_place, reject.position)
-        while kept < len(self.rowversions) and self.position(kept) <= last_place:
+        good = len(self.rowversions)
+        while kept < good and self.position(kept) <= last_place:
             kept += 1
         before = self._count
         self.rejects = [
@@ -113,7 +116,7 @@ class Page:
             for reject in self.rejects
             if reject.position <= last_place or reject.rowversion is None
         ]
-        rest = range(kept, len(self.rowversions))
+        rest = range(kept, good)
         unordered = [index for index in rest if self.rowversions[index] is None]
         if unordered:
             self.keep([*range(kept), *unordered])

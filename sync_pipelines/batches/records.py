@@ -68,7 +68,9 @@ class ParsedRecord:
 
 
 def _parse_integer(literal: str) -> int | Decimal:
-    return int(literal) if len(literal) < _KEEP_INTEGER_DIGITS else Decimal(literal)
+    if len(literal) < _KEEP_INTEGER_DIGITS:
+        return int(literal)
+    return Decimal(literal)
 
 
 def _parse_number(literal: str) -> Decimal | NotANumber:
@@ -382,7 +384,9 @@ def _bad_rowversion(what: str) -> RecordError:
 
 def bytes_of(text: str) -> int:
     """Bytes of a printable text in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode())
+    if text.isascii():
+        return len(text)
+    return len(text.encode())
 
 
 def key_of(raw: str, entity: Entity) -> tuple[str, ...] | None:

@@ -18,6 +18,7 @@ from sync_pipelines.errors import BrokenPageError
 from sync_pipelines.secrets import printable
 
 MAX_DEPTH = 30
+Members = dict[str, "bytes | memoryview[int]"]
 _READABLE_BYTES = 1000
 _LEFT_OUT_JSON = json.dumps(LEFT_OUT)[1:-1].encode()
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -38,7 +39,8 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
     if len(body) <= most_bytes:
         return body
     rows = _rows(body)
-    if max(map(_size, rows), default=0) <= most_bytes:
+    sizes = map(_size, rows)
+    if max(sizes, default=0) <= most_bytes:
         return body
     sifted = [sift_record(row, most_bytes) for row in rows]
     return b'{"rows":[' + b",".join(sifted) + b"]}"
@@ -75,7 +77,7 @@ def sift_record(
     members = _members(view) if depth < MAX_DEPTH else None
     if members is None:
         return _left_out(view)
-    kept: dict[str, bytes | memoryview[int]] = {}
+    kept: Members = {}
     for name, raw_value in members.items():
         kept[name] = memoryview(raw_value)
     total = len(view)
@@ -96,11 +98,12 @@ def sift_record(
     return _written(kept)
 
 
-def _written(members: dict[str, bytes | memoryview[int]]) -> bytes:
+def _written(members: Members) -> bytes:
     parts = []
     for name, value in members.items():
         key = json.dumps(name).encode()
-        parts.append(b"".join((key, b":", value)))
+        member = b"".join((key, b":", value))
+        parts.append(member)
     return b"{" + b",".join(parts) + b"}"
 
 

@@ -31,6 +31,7 @@ Path = tuple[str, ...]
 Step = str | None
 """A name, or None for every element of a list."""
 _SCALAR = bool | int | float | str | list[msgspec.Raw] | None
+_INEXACT_KINDS = (Kind.BOOLEAN, Kind.DOUBLE, Kind.REAL)
 _RAW_KINDS = (Kind.JSON, Kind.NUMERIC)
 _RAW_NULL = msgspec.Raw(b"null")
 _rowversions = msgspec.json.Decoder(list[str | int | None])
@@ -41,7 +42,7 @@ class _Node:
     """A field of a record.
 
     Attributes:
-        type: of its value; None where it is an object with fields of its own.
+        type: of its value; None where it is an object with further fields.
         default: the value of a record that does not have it.
         column: index of the column that it fills.
         fields: by name, in an order that never changes.
@@ -84,7 +85,7 @@ class TypedReader:
         columns: of the entity.
         places: path within a record of each column's value, by index of the column.
         steps: from the top of what is decoded to each record; at least one of them is None, the list of records itself.
-        rowversion: path of a field of its own that holds the rowversion; None where it is a column or missing.
+        rowversion: path of the field that holds the rowversion; None where that is a column or missing.
         cursor: index of the column that holds the rowversion.
         open_records: a record may have any fields beside the objects on the paths, which must have no others.
         keeps_objects: an undeclared object counts as one field; otherwise each of its members does.
@@ -142,7 +143,7 @@ class TypedReader:
             return True
         cursor = self._columns[self._cursor]
         # Read as one of these, a whole number would not come out as it is written.
-        return cursor.type.kind not in (Kind.BOOLEAN, Kind.DOUBLE, Kind.REAL)
+        return cursor.type.kind not in _INEXACT_KINDS
 
     @property
     def is_strict(self) -> bool:
@@ -166,7 +167,8 @@ class TypedReader:
         """Take fields for known, so that one that is new still is an error; after too many of them none is."""
         self._passed.update(paths)
         names = {name for path in self._passed for name in path}
-        if len(self._passed) > MAX_PASSED_OVER or not all(map(_can_be_named, names)):
+        are_few = len(self._passed) <= MAX_PASSED_OVER
+        if not are_few or not all(map(_can_be_named, names)):
             self._is_lax = True
             return
         any_value = msgspec.Raw if self._keeps_objects else _SCALAR
@@ -182,7 +184,8 @@ class TypedReader:
         def parents_at(path: Path) -> list[Any]:
             if path not in parents:
                 node = self._find(path)
-                parents[path] = node.objects_of(parents_at(path[:-1]))
+                above = parents_at(path[:-1])
+                parents[path] = node.objects_of(above)
             return parents[path]
 
         def values(index: int) -> list[Any]:
@@ -220,7 +223,8 @@ class TypedReader:
         if self._columns[cursor].type.kind not in _RAW_KINDS:
             return values
         literals = b",".join(map(bytes, values))
-        decoded: list[Any] = _rowversions.decode(b"[" + literals + b"]")
+        whole = b"[" + literals + b"]"
+        decoded: list[Any] = _rowversions.decode(whole)
         return decoded
 
     def _find(self, path: Path) -> _Node:
@@ -266,10 +270,11 @@ class TypedReader:
             make_empty = functools.partial(_same, inner.empty)
             missing = msgspec.field(default_factory=make_empty)
             fields.append((name, made, missing))
+        names = {f"f{place}": name for place, name in enumerate(node.fields)}
         return msgspec.defstruct(
             "Record",
             fields,
-            rename={f"f{place}": name for place, name in enumerate(node.fields)},
+            rename=names,
             forbid_unknown_fields=not lax and not node.is_open,
             gc=False,
             kw_only=True,
@@ -278,7 +283,11 @@ class TypedReader:
 
 def _struct_at(name: str, wanted: Any) -> Any:
     """A struct with one field, which has the name of a step."""
-    return msgspec.defstruct("At", [("f0", wanted)], rename={"f0": name})
+    return msgspec.defstruct(
+        "At",
+        [("f0", wanted)],
+        rename={"f0": name},
+    )
 
 
 def _inner(records: Any) -> Any:

@@ -11,8 +11,9 @@ from sync_pipelines.catalog.connectors import check_base_url, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
 from sync_pipelines.declare.register import register_connector
-from sync_pipelines.discovery.discover import DiscoveryReport, discover
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.discovery.drift import Verdict, diff_entity
+from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.endpoint import ColumnDeclaration, Endpoint

@@ -65,7 +65,8 @@ def diff_entity(stored: Entity, discovered: Entity) -> Drift:
             f"rowversion codec {stored.position.cursor_codec or 'inferred'} becomes {discovered.position.cursor_codec}"
         )
         drift.read_everything_again |= stored.position.cursor is not None
-    if (stored.api_name, stored.description) != (discovered.api_name, discovered.description):
+    is_named_alike = stored.api_name == discovered.api_name
+    if not is_named_alike or stored.description != discovered.description:
         drift.harmless.append("name or description changed")
     old_order = [column.name for column in stored.columns]
     new_order = [column.name for column in discovered.columns]
@@ -74,7 +75,11 @@ def diff_entity(stored: Entity, discovered: Entity) -> Drift:
     return drift
 
 
-def _compare_columns(drift: Drift, stored: Entity, discovered: Entity) -> None:
+def _compare_columns(
+    drift: Drift,
+    stored: Entity,
+    discovered: Entity,
+) -> None:
     """Add to the drift what differs in the columns."""
     old_columns = {column.name: column for column in stored.columns}
     new_columns = {column.name: column for column in discovered.columns}

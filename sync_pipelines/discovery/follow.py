@@ -11,8 +11,8 @@ import psycopg
 from sync_pipelines.catalog.connectors import stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
-from sync_pipelines.discovery.discover import keep_coercions
-from sync_pipelines.discovery.drift import Verdict, diff_entity
+from sync_pipelines.discovery.apply import keep_coercions
+from sync_pipelines.discovery.drift import Drift, Verdict, diff_entity
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector, Entity
@@ -24,26 +24,32 @@ WAIT_SECONDS = 10.0
 
 
 def follow_fields(
-    database: Database, connector: Connector, entity: Entity, names: set[str], settings: Settings
+    database: Database,
+    connector: Connector,
+    entity: Entity,
+    names: set[str],
+    settings: Settings,
 ) -> str | None:
     """Bring the catalog to the source's description if that declares some of these fields by now.
 
     Args:
         database: the catalog.
-        connector, entity: whose records carry them; a run holds the entity.
+        connector, entity: whose records carry them; a run has the lock of the entity.
         names: the fields.
         settings: of the process.
 
     Returns:
         None when the catalog has new columns, so that everything must be read again; else what the fields wait for.
     """
+    kind = source_kind(connector)
     try:
-        raw_apis, declaration, _ = source_kind(connector).describe(connector, settings, database)
-        described = parse_apis(raw_apis, connector, settings)[0].get(entity.slug)
+        raw_apis, declaration, _ = kind.describe(connector, settings, database)
+        entities, _ = parse_apis(raw_apis, connector, settings)
     except SyncError as error:
         return f"the source's description cannot be read now ({error.what})"
-    if described is None or not names & {column.name for column in described.columns}:
-        return source_kind(connector).waits_for(connector)
+    described = entities.get(entity.slug)
+    if described is None or names.isdisjoint(_column_names(described)):
+        return kind.waits_for(connector)
     with database.connect() as connection:
         if not _can_lock(connection, connector):
             return "a discovery of the source is under way, which declares them"
@@ -55,14 +61,22 @@ def follow_fields(
             described = keep_coercions(stored, described)
         drift = diff_entity(stored, described)
         if drift.verdict is Verdict.DECIDE:
-            return (
-                f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines"
-                f" discover {connector.name}"
-            )
+            return _needs_decision(drift, connector)
         update_definition(connection, stored, described, read_everything_again=True)
         if declaration is not None:
             _keep_endpoint(connection, connector, known, declaration, entity.slug)
     return None
+
+
+def _column_names(entity: Entity) -> set[str]:
+    return {column.name for column in entity.columns}
+
+
+def _needs_decision(drift: Drift, connector: Connector) -> str:
+    return (
+        f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines"
+        f" discover {connector.name}"
+    )
 
 
 def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool:
@@ -84,12 +98,17 @@ def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool
     return True
 
 
-def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, slug: str) -> bool:
-    """Whether a declaration says of a source and of one endpoint what it said when the source was asked."""
+def _asks_the_same(
+    known: dict[str, Any] | None,
+    asked: dict[str, Any] | None,
+    slug: str,
+) -> bool:
+    """Whether the source and one endpoint are declared as they were when the source was asked."""
     if known is None or asked is None:
         return known is asked
-    parts = [{**one, "endpoints": one["endpoints"].get(slug)} for one in (known, asked)]
-    return parts[0] == parts[1]
+    of_known = {**known, "endpoints": known["endpoints"].get(slug)}
+    of_asked = {**asked, "endpoints": asked["endpoints"].get(slug)}
+    return of_known == of_asked
 
 
 def _keep_endpoint(
@@ -102,6 +121,5 @@ def _keep_endpoint(
     """Store the endpoint as its document has it now; the others are for their own runs and for the discovery."""
     stored = Declaration.model_validate(known)
     endpoints = {**stored.endpoints, slug: declaration.endpoints[slug]}
-    update_declaration(
-        connection, connector, known, stored.model_copy(update={"endpoints": endpoints}).as_json()
-    )
+    followed = stored.model_copy(update={"endpoints": endpoints})
+    update_declaration(connection, connector, known, followed.as_json())

@@ -50,14 +50,17 @@ def _bits_by_halves(
     kind: Expr,
 ) -> DataFrame:
     """The bits where an expression cannot be evaluated for some records, which are marked as broken."""
-    found = [_by_halves(view, partial(_passing, rule)) for rule in rules]
+    passed: list[Bit] = []
+    broken: list[Expr] = []
+    for index, rule in enumerate(rules):
+        bits = _by_halves(view, partial(_passing, rule))
+        passed.append(bits.fill_null(False))
+        broken.append(_number_where_null(index, bits))
     has_kind = _by_halves(view, partial(_has_kind, kind))
-    broken = [_number_where_null(index, bits) for index, bits in enumerate(found)]
-    no_kind = _number_where_null(RECORD_TYPE, has_kind)
-    broken.append(no_kind)
+    broken.append(_number_where_null(RECORD_TYPE, has_kind))
     kinds = _kinds_where(view, has_kind, kind)
-    passed = [bits.fill_null(False) for bits in found]
-    return _selected(view, passed, there, kinds, pl.coalesce(broken))
+    first_broken = pl.coalesce(broken)
+    return _selected(view, passed, there, kinds, first_broken)
 
 
 def _kinds_where(
@@ -72,7 +75,7 @@ def _kinds_where(
         return kinds
     is_found = has_kind.fill_null(False)
     with_kind = view.filter(is_found)
-    found = with_kind.select(kind.alias("kind")).to_series()
+    found = with_kind.select(kind).to_series()
     places = has_kind.arg_true()
     return kinds.scatter(places, found)
 
@@ -85,13 +88,13 @@ def _selected(
     broken: Expr,
 ) -> DataFrame:
     # As many rows as records, whatever else there is.
-    judged = pl.repeat(True, pl.len()).alias("judged")
-    bits: list[Bit] = [judged]
-    bits += [bit.alias(f"r{index}") for index, bit in enumerate(passed)]
-    bits += [bit.alias(f"q{index}") for index, bit in enumerate(there)]
-    bits.append(kind.alias("kind"))
-    bits.append(broken.alias("broken"))
-    return view.select(bits)
+    judged = pl.repeat(True, pl.len())
+    bits: dict[str, Bit] = {"judged": judged}
+    for index, bit in enumerate(passed):
+        bits[f"r{index}"] = bit
+    for index, bit in enumerate(there):
+        bits[f"q{index}"] = bit
+    return view.select(**bits, kind=kind, broken=broken)
 
 
 def _is_there(view: DataFrame, name: str) -> Expr:

@@ -5,7 +5,6 @@ expressions.
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import warnings
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 from polars import DataFrame, Expr, Series
 from polars.exceptions import PolarsError
 
@@ -22,9 +20,10 @@ from sync_pipelines.files.safe_yaml import Location
 from sync_pipelines.gate.definition import Rule
 from sync_pipelines.gate.document import Document, nearest
 from sync_pipelines.gate.rules import registered_rules, signature_of
+from sync_pipelines.gate.sql_expression import check_expression, compile_sql, first_line
+from sync_pipelines.gate.view import empty_view
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import INTEGER_BITS, Kind
-from sync_pipelines.secrets import printable
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -32,63 +31,29 @@ with warnings.catch_warnings():
 
 # Built-in checks of pandera on polars that say something of a single record; unique_values_eq speaks of a whole column.
 CHECKS = (
-    *(
-        "equal_to",
-        "not_equal_to",
-        "greater_than",
-        "greater_than_or_equal_to",
-        "less_than",
-        "less_than_or_equal_to",
-        "in_range",
-    ),
-    *(
-        "isin",
-        "notin",
-        "str_matches",
-        "str_contains",
-        "str_startswith",
-        "str_endswith",
-        "str_length",
-    ),
-    *("eq", "ne", "gt", "ge", "lt", "le", "between"),
-)
-MAX_OPERATORS = 400
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-# A sign before a number of a list is none.
-_OPERATOR = re.compile(
-    r"(?i)\b(?:and|or|not|when|case|between|like|ilike|in|is|then|over|cast)\b|(?<![,( ]) ?[-+*/%<>=!|&^~]+|[(\[:]"
+    "equal_to",
+    "not_equal_to",
+    "greater_than",
+    "greater_than_or_equal_to",
+    "less_than",
+    "less_than_or_equal_to",
+    "in_range",
+    "isin",
+    "notin",
+    "str_matches",
+    "str_contains",
+    "str_startswith",
+    "str_endswith",
+    "str_length",
+    "eq",
+    "ne",
+    "gt",
+    "ge",
+    "lt",
+    "le",
+    "between",
 )
 _SHARED_ARGUMENTS = {"args", "kwargs"}
-
-_AROUND = {
-    *(
-        "Agg",
-        "Over",
-        "Rolling",
-        "Explode",
-        "Len",
-        "Shift",
-        "CumSum",
-        "CumProd",
-        "CumMin",
-        "CumMax",
-        "CumCount",
-        "Rank",
-        "Diff",
-        "Reverse",
-    ),
-    *(
-        "IsDuplicated",
-        "IsUnique",
-        "IsFirstDistinct",
-        "IsLastDistinct",
-        "FillNullWithStrategy",
-        "Unique",
-        "Mode",
-        "Quantile",
-        "ArgSort",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -132,152 +97,6 @@ class CompiledRule:
             assert self.expression is not None
             result = self.expression.fill_null(self.rule.nulls == "pass")
         return result if self.when is None else result | ~self.when.fill_null(False)
-
-
-def view_of(entity: Entity, names: set[str]) -> list[Expr]:
-    """Expressions that make the columns of a batch (c0, c1, …) into named ones, numbers in texts into numbers."""
-    return [
-        (
-            pl.col(f"c{index}").cast(pl.Float64, strict=False)
-            if column.type.is_number_text
-            else pl.col(f"c{index}")
-        ).alias(column.name)
-        for index, column in enumerate(entity.columns)
-        if column.name in names
-    ]
-
-
-def empty_view(entity: Entity, rows: int = 0) -> DataFrame:
-    """A view of nulls with the right types, to try expressions on."""
-    frames = DataFrame(
-        {
-            f"c{index}": Series([None] * rows, dtype=polars_type(column))
-            for index, column in enumerate(entity.columns)
-        }
-    )
-    return frames.select(view_of(entity, {column.name for column in entity.columns}))
-
-
-def polars_type(column: Column) -> pl.DataType:
-    """The polars type of a column of a batch."""
-    return pl.from_arrow(pa.array([], column.type.arrow)).dtype  # type: ignore[union-attr]
-
-
-def compile_sql(
-    document: Document,
-    location: Location,
-    text: str,
-    entity: Entity,
-    wanted: type[pl.DataType] | None,
-    *,
-    may_be_constant: bool = False,
-) -> Expr:
-    """An SQL expression over one record; where it may, one that is the same for all of them.
-
-    Raises:
-        GateDefinitionError: not SQL, an unknown column, or something about several records.
-    """
-    _check_size(document, location, text)
-    try:
-        expression = pl.sql_expr(text)
-    except PolarsError as error:
-        raise document.fault(f"it is no SQL expression: {_first_line(error)}.", location) from None
-    if (
-        may_be_constant
-        and not expression.meta.root_names()
-        and not _looks_around(_tree(expression))
-    ):
-        # As many values as records.
-        return pl.repeat(_constant(document, location, expression), pl.len())
-    return _checked(document, location, expression, entity, wanted)
-
-
-def _check_size(
-    document: Document,
-    location: Location,
-    text: str,
-) -> None:
-    """Polars nests operators and evaluates them by recursion in native code: thousands of them crash the process."""
-    # One blank for any number of them, or the search would begin anew at each.
-    plain = " ".join(_QUOTED.sub("", text).split())
-    operators = len(_OPERATOR.findall(plain))
-    if operators > MAX_OPERATORS:
-        said = (
-            f"it holds {operators} operators and brackets, more than the {MAX_OPERATORS} of a rule; make several"
-            " rules of it, or use isin."
-        )
-        raise document.fault(said, location)
-
-
-def _constant(
-    document: Document,
-    location: Location,
-    expression: Expr,
-) -> Any:
-    try:
-        return pl.select(expression).item()
-    except (PolarsError, ValueError) as error:
-        raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
-
-
-def _checked(
-    document: Document,
-    location: Location,
-    expression: Expr,
-    entity: Entity,
-    wanted: type[pl.DataType] | None,
-) -> Expr:
-    known = {column.name for column in entity.columns}
-    for name in expression.meta.root_names():
-        if name not in known:
-            raise document.fault(
-                f"{entity.path} has no column {name!r}.{nearest(name, known)}",
-                location,
-            )
-    try:
-        tree = _tree(expression)
-        found = empty_view(entity, 2).select(expression.alias("tried"))
-    except (PolarsError, ValueError) as error:
-        raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
-    if not expression.meta.root_names() or _looks_around(tree):
-        raise document.fault(
-            "it must speak of a single record's columns: no aggregates, windows or constants alone.",
-            location,
-        )
-    if wanted is not None and found["tried"].dtype not in (wanted, pl.Null):
-        raise document.fault(
-            f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.",
-            location,
-        )
-    return expression
-
-
-def _tree(expression: Expr) -> Any:
-    """The parts of an expression as plain data.
-
-    Raises:
-        ValueError: it is nested too deeply.
-    """
-    try:
-        return json.loads(expression.meta.serialize(format="json"))
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _looks_around(tree: Any) -> bool:
-    """Whether an expression reads beyond its own record, which would make the verdict depend on the batch."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            if not _AROUND.isdisjoint(node):
-                return True
-            waiting += [inner for key, inner in node.items() if key not in ("Column", "Literal")]
-        elif isinstance(node, list):
-            waiting += node
-        elif node in _AROUND:
-            return True
-    return False
 
 
 def compile_rule(
@@ -355,13 +174,11 @@ def _builtin(
     when: Expr | None,
 ) -> CompiledRule:
     if rule.check not in CHECKS:
-        told = (
-            " unique_values_eq speaks of a whole column, not of a record."
-            if rule.check == "unique_values_eq"
-            else nearest(rule.check, CHECKS)
-        )
+        hint = nearest(rule.check, CHECKS)
+        if rule.check == "unique_values_eq":
+            hint = " unique_values_eq speaks of a whole column, not of a record."
         raise document.fault(
-            f"pandera has no check {rule.check!r} for records.{told}",
+            f"pandera has no check {rule.check!r} for records.{hint}",
             (*place, "check"),
         )
     make = getattr(pandera.Check, rule.check)
@@ -387,7 +204,7 @@ def _builtin(
         check_words = f"{rule.check}{_arguments(rule)}"
         said = (
             f"{check_words} does not go with {column.name} ({column.data_type}):"
-            f" {_first_line(error)}."
+            f" {first_line(error)}."
         )
         raise document.fault(said, (*place, "arguments" if rule.arguments else "check")) from None
     words = f"{column.name}: {rule.check}{_arguments(rule)}"
@@ -427,7 +244,7 @@ def _function(
             f"{rule.function} must return a polars expression, not {type(expression).__name__}.",
             (*place, "function"),
         )
-    return _checked(
+    return check_expression(
         document,
         (*place, "function"),
         expression,
@@ -437,7 +254,8 @@ def _function(
 
 
 def _arguments(rule: Rule) -> str:
-    return f"({', '.join(f'{name}={value}' for name, value in rule.arguments.items())})"
+    parts = [f"{name}={value}" for name, value in rule.arguments.items()]
+    return f"({', '.join(parts)})"
 
 
 def _fitting(value: Any, column: Column) -> Any:
@@ -461,10 +279,3 @@ def _fitting_number(value: float, column: Column) -> Any:
     if kind in (Kind.DOUBLE, Kind.REAL, Kind.NUMERIC):
         return float(value)
     return int(value) if kind in INTEGER_BITS and float(value).is_integer() else value
-
-
-def _first_line(error: BaseException) -> str:
-    return printable(
-        (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."),
-        300,
-    )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
+from sync_pipelines.gate.view import polars_type
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import Kind
 
@@ -49,12 +51,13 @@ def build_contract(columns: tuple[Column, ...]) -> pandera.DataFrameSchema:
     for index, column in enumerate(columns):
         name = f"c{index}"
         declared[name] = pandera.Column(
-            dtype=_arrow_to_polars(column.type.arrow),
+            dtype=polars_type(column),
             nullable=column.is_nullable and not column.is_business_key,
             checks=_checks(column),
             description=column.name,
         )
-        if column.is_business_key and column.type.arrow == pa.string():
+        is_text = column.type.arrow == pa.string()
+        if column.is_business_key and is_text:
             keys.append(pl.col(name))
             last_key = declared[name]
     if last_key is not None:
@@ -114,16 +117,17 @@ def _checks(column: Column) -> list[pandera.Check]:
     longest = column.type.length
     if column.type.kind is not Kind.TEXT or longest is None:
         return []
-    return [pandera.Check.str_length(max_value=longest, name="max_length")]
+    check = pandera.Check.str_length(max_value=longest, name="max_length")
+    return [check]
 
 
 def _key_check(keys: list[pl.Expr]) -> pandera.Check:
     """Whether the texts of a key together fit an index entry."""
-    sizes = [key.str.len_bytes().fill_null(0) for key in keys]
-    fits = pl.sum_horizontal(sizes) <= MAX_KEY_BYTES
-    return pandera.Check(lambda data: data.lazyframe.select(fits), name="key_bytes")
+    sizes = [key.str.len_bytes() for key in keys]
+    known_sizes = [size.fill_null(0) for size in sizes]
+    fits = pl.sum_horizontal(known_sizes) <= MAX_KEY_BYTES
 
+    def check(data: Any) -> Any:
+        return data.lazyframe.select(fits)
 
-@lru_cache(maxsize=1000)
-def _arrow_to_polars(arrow: pa.DataType) -> pl.DataType:
-    return pl.from_arrow(pa.array([], arrow)).dtype  # type: ignore[union-attr]
+    return pandera.Check(check, name="key_bytes")

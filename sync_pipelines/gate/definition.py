@@ -157,14 +157,15 @@ def read_gate_file(path: Path) -> tuple[GateFile, Document]:
 
 def _first_fault(document: Document, error: ValidationError) -> Exception:
     """The first problem; of a mask's alternatives, the one that fits best."""
-    problem = error.errors(include_url=False, include_input=True)[0]
+    problem, *_ = error.errors(include_url=False)
     location = _location_of(problem)
     kind = problem["type"]
-    is_mask = location[:1] == ("masks",) and len(location) >= 2
+    is_mask = len(location) >= 2 and location[0] == "masks"
     if is_mask and kind != "value_error":
         return document.fault("a mask is redact, drop, or {hash: env:NAME}.", location[:2])
     if kind == "extra_forbidden":
-        hint = nearest(location[-1], _model_at(location).model_fields)
+        known = _model_at(location).model_fields
+        hint = nearest(location[-1], known)
         return document.fault(f"there is no such key.{hint}", location)
     if kind == "literal_error":
         choices = _choices_in(problem["ctx"]["expected"])
@@ -196,4 +197,5 @@ def _model_at(location: Location) -> type[BaseModel]:
 def _choices_in(expected: str) -> list[str]:
     """The values in pydantic's "'a', 'b' or 'c'"."""
     listed = expected.replace(" or ", ", ")
-    return [choice.strip("' ") for choice in listed.split(",")]
+    choices = listed.split(",")
+    return [choice.strip("' ") for choice in choices]

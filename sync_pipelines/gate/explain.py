@@ -20,6 +20,9 @@ from sync_pipelines.gate.levels import PASS
 VERDICTS = ("pass", "review", "reject")
 MAX_TOGETHER = 4
 MAX_EXAMPLES = 10
+Row = dict[str, Any]
+Bits = tuple[str, ...]
+"""Names of bits, see `gate.bits`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ def explain(gate: Gate, batch: pa.Table) -> Explanation:
     view = gate.view(batch.slice(0, 1))
     bits = gate.bits(view)
     row = bits.row(0, named=True)
-    decided = gate.decide(view, bits).row(0, named=True)
+    decisions = gate.decide(view, bits)
+    decided = decisions.row(0, named=True)
     chosen = decided["chosen"]
     explanation = Explanation(
         verdict=VERDICTS[decided["level"]],
@@ -70,7 +74,7 @@ def explain(gate: Gate, batch: pa.Table) -> Explanation:
     return replace(explanation, reason=reason, remedies=remedies, cells=cells)
 
 
-def _rules(gate: Gate, row: dict[str, Any]) -> list[dict[str, Any]]:
+def _rules(gate: Gate, row: Row) -> list[Row]:
     rules = []
     for index, rule in enumerate(gate.rules):
         passed = row[f"r{index}"]
@@ -85,34 +89,37 @@ def _rules(gate: Gate, row: dict[str, Any]) -> list[dict[str, Any]]:
     return rules
 
 
-def _missing(gate: Gate, row: dict[str, Any]) -> list[str]:
-    required = enumerate(gate.definition.required)
-    return [name for index, name in required if not row[f"q{index}"]]
+def _missing(gate: Gate, row: Row) -> list[str]:
+    missing = []
+    for index, name in enumerate(gate.definition.required):
+        if not row[f"q{index}"]:
+            missing.append(name)
+    return missing
 
 
 def _remedies(
     gate: Gate,
     view: DataFrame,
-    row: dict[str, Any],
+    row: Row,
 ) -> list[list[str]]:
     """The smallest sets of failing rules and fields that let the record pass when they do."""
-    failing = [name for name, passed in row.items() if name[0] in "rq" and not passed]
+    names = _names_of_bits(gate)
+    failing = [bit for bit in names if not row[bit]]
     sizes = list(range(1, len(failing) + 1))
     if len(failing) > MAX_TOGETHER:
         sizes = [*sizes[:MAX_TOGETHER], len(failing)]
-    names = _names_of_bits(gate)
     for size in sizes:
         sets = list(itertools.combinations(failing, size))
-        changed = DataFrame([_with_passing(row, bits) for bits in sets])
+        rows = [_with_passing(row, bits) for bits in sets]
         views = pl.concat([view] * len(sets))
-        levels = gate.decide(views, changed)["level"]
-        helpful = levels.eq(PASS).arg_true()
+        decided = gate.decide(views, DataFrame(rows))
+        helpful = decided["level"].eq(PASS).arg_true()
         if len(helpful):
             return [_named(sets[place], names) for place in helpful]
     return []
 
 
-def _named(bits: tuple[str, ...], names: dict[str, str]) -> list[str]:
+def _named(bits: Bits, names: dict[str, str]) -> list[str]:
     return [names[bit] for bit in bits]
 
 
@@ -125,7 +132,7 @@ def _names_of_bits(gate: Gate) -> dict[str, str]:
     return names
 
 
-def _with_passing(row: dict[str, Any], bits: tuple[str, ...]) -> dict[str, Any]:
+def _with_passing(row: Row, bits: Bits) -> Row:
     """The bits of a record as they would be if some more passed."""
     changed = row | dict.fromkeys(bits, True)
     broken_rule = f"r{row['broken']}"
@@ -140,15 +147,17 @@ def _cells(
     bits: DataFrame,
 ) -> list[str]:
     """For every rule of the table that lets pass, the conditions that the record does not meet."""
-    if gate.decision is None or gate.decision.table.aggregation is not None:
+    decision = gate.decision
+    if decision is None or decision.gives_score:
         return []
+    table = decision.table
     inputs = gate.table_inputs(view, bits)
-    levels = gate.decision.levels
-    names = [one.name for one in gate.decision.table.inputs]
+    names = [one.name for one in table.inputs]
     sentences = []
-    for number, rule in enumerate(gate.decision.table.rules):
-        if levels[number] == PASS:
-            unmet = " and ".join(_unmet(inputs, names, rule.tests))
+    for number, rule in enumerate(table.rules):
+        if decision.levels[number] == PASS:
+            conditions = _unmet(inputs, names, rule.tests)
+            unmet = " and ".join(conditions)
             sentences.append(f"rule {number + 1} asks for {unmet}")
     return sentences
 
@@ -185,7 +194,8 @@ class Shadow:
         new: list[tuple[str, str]],
     ) -> None:
         """Count records by their old verdict and their new one with its reason."""
-        for key, before, (after, reason) in zip(keys, old, new, strict=True):
+        records = zip(keys, old, new, strict=True)
+        for key, before, (after, reason) in records:
             self.records += 1
             self.moved[before, after] += 1
             if before != after and len(self.examples) < MAX_EXAMPLES:
@@ -201,7 +211,12 @@ class Shadow:
         """The report as JSON-ready data."""
         verdicts = []
         for (now, then), count in sorted(self.moved.items()):
-            verdicts.append({"now": now, "then": then, "records": count})
+            moved = {
+                "now": now,
+                "then": then,
+                "records": count,
+            }
+            verdicts.append(moved)
         return {
             "records": self.records,
             "verdicts": verdicts,

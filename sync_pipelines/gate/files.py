@@ -12,7 +12,7 @@ import polars as pl
 from polars import Expr
 
 from sync_pipelines.files.safe_yaml import Location
-from sync_pipelines.gate.compiled import compile_rule, compile_sql
+from sync_pipelines.gate.compiled import compile_rule
 from sync_pipelines.gate.decision import DecisionUse
 from sync_pipelines.gate.definition import Decision, GateFile, read_gate_file
 from sync_pipelines.gate.dmn.coverage import POLARS, Finding, examine
@@ -24,6 +24,7 @@ from sync_pipelines.gate.judge import Gate
 from sync_pipelines.gate.levels import LEVELS, PASS, REJECT
 from sync_pipelines.gate.masks import check_masks
 from sync_pipelines.gate.rules import load_rule_files
+from sync_pipelines.gate.sql_expression import compile_sql
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import INTEGER_BITS, Kind
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from polars import DataFrame, Expr, Series
 
 from sync_pipelines.gate.bits import bits_of
-from sync_pipelines.gate.compiled import CompiledRule, view_of
+from sync_pipelines.gate.compiled import CompiledRule
 from sync_pipelines.gate.contract import Violation
 from sync_pipelines.gate.decision import NO_RULE, DecisionUse
 from sync_pipelines.gate.definition import GateFile
@@ -32,9 +32,11 @@ from sync_pipelines.gate.levels import (
     level_of_missing,
     level_where,
     numbered,
+    rule_bit,
 )
 from sync_pipelines.gate.reasons import Reasons, Row, columns_of
 from sync_pipelines.gate.tally import Tally
+from sync_pipelines.gate.view import view_of
 from sync_pipelines.model.entity import Entity
 
 _FACTS = ["_score", "_required", "_failed"]
@@ -101,7 +103,10 @@ class Gate:
     @property
     def _expressions(self) -> list[Expr]:
         """Conditions of rules, the record type and the inputs of the decision table."""
-        found = [rule.when for rule in self.rules if rule.when is not None]
+        found = []
+        for rule in self.rules:
+            if rule.when is not None:
+                found.append(rule.when)
         if self.record_type is not None:
             found.append(self.record_type)
         if self.decision is not None:
@@ -111,8 +116,11 @@ class Gate:
     @cached_property
     def _wanted(self) -> list[str]:
         """The columns of a batch that the gate looks at."""
-        columns = enumerate(self.entity.columns)
-        return [f"c{index}" for index, column in columns if column.name in self._names]
+        wanted = []
+        for index, column in enumerate(self.entity.columns):
+            if column.name in self._names:
+                wanted.append(f"c{index}")
+        return wanted
 
     @cached_property
     def _view(self) -> list[Expr]:
@@ -186,7 +194,7 @@ class Gate:
     def _facts(self, bits: DataFrame) -> DataFrame:
         """What the gate knows of each record beside its columns: _score, _required and _failed."""
         required = numbered("q", len(self.definition.required))
-        failed = [(~passed).cast(pl.Int32) for passed in self._rule_bits()]
+        failed = [passed.not_().cast(pl.Int32) for passed in self._rule_bits()]
         failed_rules = pl.sum_horizontal(failed or [pl.lit(0)])
         facts = bits.with_columns(
             _score=self._score(),
@@ -215,20 +223,22 @@ class Gate:
         if not total:
             return pl.lit(_BEST_SCORE)
         parts: list[Expr] = []
-        for passed, rule in zip(self._rule_bits(), self.rules, strict=True):
+        for index, rule in enumerate(self.rules):
             weight = rule.rule.weight
             if weight:
-                parts.append(passed.cast(pl.Float64) * weight)
+                passed = rule_bit(index).cast(pl.Float64)
+                parts.append(passed * weight)
         score = pl.sum_horizontal(parts) * (_BEST_SCORE / total)
         return score.round(6)
 
     def _level_of_rules(self) -> Expr:
         """The worst severity of the rules that failed."""
         levels = [PASS_LEVEL]
-        for passed, rule in zip(self._rule_bits(), self.rules, strict=True):
+        for index, rule in enumerate(self.rules):
             severity = rule.rule.severity
             if severity != "score":
-                levels.append(level_where(~passed, LEVELS[severity]))
+                has_failed = ~rule_bit(index)
+                levels.append(level_where(has_failed, LEVELS[severity]))
         return pl.max_horizontal(levels)
 
     def judge(
@@ -266,9 +276,9 @@ class Gate:
         judged = outcome
         if refused:
             judged = outcome.filter(_LEVEL.is_not_null())
-        failures = [(~passed).sum() for passed in self._rule_bits()]
-        levels = [_count_of(level) for level in (PASS, REVIEW, REJECT)]
-        counts = judged.select(failures + levels)
+        failures = [passed.not_().sum() for passed in self._rule_bits()]
+        levels = map(_count_of, LEVELS.values())
+        counts = judged.select(*failures, *levels)
         sums = counts.row(0, named=True)
         tally.passed += sums["level0"]
         tally.reviewed += sums["level1"]
@@ -309,7 +319,8 @@ class Gate:
     def _with_reasons(self, flagged: DataFrame) -> DataFrame:
         pattern = [name for name in flagged.columns if name != "row"]
         kinds = flagged.select(pattern).unique(maintain_order=True)
-        pairs = [self.reason(row) for row in kinds.iter_rows(named=True)]
+        rows = kinds.iter_rows(named=True)
+        pairs = map(self.reason, rows)
         columns, texts = zip(*pairs, strict=True)
         reasons = Series("reason", texts, pl.String)
         guilty = Series("column", columns, pl.String)

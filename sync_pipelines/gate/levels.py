@@ -59,6 +59,11 @@ def level_of_score(definition: GateFile, score: float | None) -> int:
     return REVIEW if known_score < thresholds.review_below else PASS
 
 
+def rule_bit(index: int) -> Expr:
+    """Whether a rule passed, see `gate.bits`."""
+    return pl.col(f"r{index}")
+
+
 def numbered(letter: str, count: int) -> list[Expr]:
     """The columns r0, r1, … of a frame, say, for the letter r."""
     return [pl.col(f"{letter}{number}") for number in range(count)]

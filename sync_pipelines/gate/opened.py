@@ -70,8 +70,11 @@ class OpenedGate:
                 next_command="sync-pipelines quarantine waive UID, or fix it with the clear value",
             )
         entity = _with_texts(self.entity, hidden)
-        still_masked = self.masks.restricted(clear)
-        masks = replace(still_masked, entity=entity, dropped=self.masks.dropped)
+        masks = replace(
+            self.masks.restricted(clear),
+            entity=entity,
+            dropped=self.masks.dropped,
+        )
         rules = []
         for rule in self.gate.rules:
             is_blind = not hidden.isdisjoint(_looks_at(rule))
@@ -112,8 +115,9 @@ def _with_texts(entity: Entity, names: frozenset[str]) -> Entity:
     """The entity with some columns as texts, as masks leave them."""
     columns = []
     for column in entity.columns:
-        is_text = column.name in names
-        columns.append(replace(column, data_type="TEXT") if is_text else column)
+        if column.name in names:
+            column = replace(column, data_type="TEXT")
+        columns.append(column)
     return replace(entity, columns=tuple(columns))
 
 
@@ -128,8 +132,9 @@ def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
     gate = load_gate(folder, entity)
     masks = None if gate is None else open_masks(gate.definition, entity)
     configured = masks.names if masks else frozenset()
+    stored = entity.position.stored_masks
     declared = {column.name for column in entity.columns}
-    lost = sorted(declared.intersection(entity.position.stored_masks) - configured)
+    lost = sorted(declared.intersection(stored) - configured)
     if lost:
         raise MaskLostError(
             f"The column {lost[0]} was masked so far, and {gate_path(folder, entity)} does not mask it any more.",
@@ -146,7 +151,8 @@ def newly_masked(entity: Entity, opened: OpenedGate | None) -> frozenset[str]:
     """Columns whose stored values were masked in another way or not at all; everything must be read again."""
     if opened is None:
         return frozenset()
-    changed = opened.fingerprints.items() - entity.position.stored_masks.items()
+    stored = entity.position.stored_masks
+    changed = opened.fingerprints.items() - stored.items()
     return frozenset(name for name, _ in changed)
 
 

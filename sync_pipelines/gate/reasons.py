@@ -46,12 +46,18 @@ class Reasons:
         return column, printable(text, MAX_REASON)
 
     def _failed(self, row: Row) -> list[CompiledRule]:
-        rules = enumerate(self.rules)
-        return [rule for index, rule in rules if not row[f"r{index}"]]
+        failed = []
+        for index, rule in enumerate(self.rules):
+            if not row[f"r{index}"]:
+                failed.append(rule)
+        return failed
 
     def _missing(self, row: Row) -> list[str]:
-        names = enumerate(self.definition.required)
-        return [name for index, name in names if not row[f"q{index}"]]
+        missing = []
+        for index, name in enumerate(self.definition.required):
+            if not row[f"q{index}"]:
+                missing.append(name)
+        return missing
 
     def _guilty(
         self,

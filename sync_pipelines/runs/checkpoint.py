@@ -9,7 +9,7 @@ from sync_pipelines.model.cursor import Codec, is_ahead, order_key
 from sync_pipelines.model.cursor_plan import CursorMark, plan_cursor, plan_marks
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode
-from sync_pipelines.sources.paging import Reading
+from sync_pipelines.sources.reading import Reading
 
 
 @dataclass(frozen=True)

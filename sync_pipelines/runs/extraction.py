@@ -17,18 +17,11 @@ from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.runs.page_judge import Batch, KeepOriginals, PageJudge
 from sync_pipelines.runs.rejects import reject_refused
-from sync_pipelines.sources.http.guarded import Traffic
 from sync_pipelines.sources.http.hiding import hiding
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.numbered import MAX_READS, NumberedRead
-from sync_pipelines.sources.paging import (
-    Answer,
-    Piece,
-    Reading,
-    note_unsorted,
-    read_keyset,
-    read_pages,
-    read_tail,
-)
+from sync_pipelines.sources.paging import read_keyset, read_pages, read_tail
+from sync_pipelines.sources.reading import Answer, Pager, Piece, Reading
 from sync_pipelines.sources.source import PagedSource, PageRequest, Source, WalkedSource
 
 BATCH_BYTES = 64 * 1024 * 1024
@@ -79,8 +72,7 @@ class Extraction:
         self.without_rowversion = 0
         self.undeclared: set[str] = set()
         self._hides = gate is not None and gate.masks is not None
-        self._page_size = source.page_size
-        self._max_pages = max_pages
+        self._pager = Pager(self._fetch, source.page_size, max_pages)
         self._batch_rows = batch_rows
         self._batch_bytes = batch_bytes
         self._before_page = before_page
@@ -231,7 +223,7 @@ class Extraction:
 
     def one_page(self, after: str | None) -> Iterator[Batch]:
         """The first page after a rowversion, without reading on; for samples."""
-        answer = self._fetch(after, 1, self._page_size)
+        answer = self._fetch(after, 1, self.source.page_size)
         if answer.count:
             self.pages += 1
             self.fetched += answer.count
@@ -257,31 +249,16 @@ class Extraction:
             raise error.at(**self.entity.where, page=self.pages + 1) from error
 
     def _by_rowversion(self, after: str | None, full: bool) -> Iterator[Piece]:
-        yield from read_keyset(
-            self._fetch,
-            self.reading,
-            after=after,
-            page_size=self._page_size,
-            max_pages=self._max_pages,
-            confirm_end=full,
-        )
+        yield from read_keyset(self._pager, self.reading, after=after, confirm_end=full)
         if full and after is None and self.reading.is_filtered:
-            yield from read_tail(
-                self._fetch,
-                self.reading,
-                known=self.fetched - self.reread,
-                page_size=self._page_size,
-                max_pages=self._max_pages,
-            )
+            known = self.fetched - self.reread
+            yield from read_tail(self._pager, self.reading, known=known)
 
     def _by_number(self, after: str | None, keyset: bool) -> Iterator[Piece]:
-        pieces = read_pages(
-            self._fetch, after=after, page_size=self._page_size, max_pages=self._max_pages
-        )
-        for piece in pieces:
+        for piece in read_pages(self._pager, after=after):
             if keyset:
                 rowversions = _rowversions(piece.page)
-                note_unsorted(self.reading, rowversions)
+                self.reading.note_unsorted(rowversions)
                 self._check_filter(rowversions, after)
             self._note_page(piece.page)
             yield piece
@@ -309,7 +286,7 @@ class Extraction:
             for page in source.walk(self._decoder, after, self.traffic, before):
                 self._note_undeclared(page)
                 if keyset:
-                    note_unsorted(self.reading, _rowversions(page))
+                    self.reading.note_unsorted(_rowversions(page))
                 self._note_page(page)
                 yield Piece(page)
 

@@ -26,7 +26,7 @@ from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.context import ReadContext
-from sync_pipelines.sources.http.guarded import Traffic
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.registry import open_source, source_kind
 from sync_pipelines.sources.source import WritableSource
 

@@ -70,31 +70,35 @@ class ApiDescription(BaseModel):
     declared_lookback_seconds: int | None = Field(None, ge=0, le=2**31 - 1)
 
 
-def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
+def parse_api(
+    raw: Any,
+    connector: Connector,
+    settings: Settings,
+) -> Entity:
     """Turn one description into an entity of the connector.
 
     Raises:
-        EntityDefinitionError, UnknownTypeError: says what is wrong with the description.
+        EntityDefinitionError, UnknownTypeError: the description cannot be used; the message names why.
     """
     try:
         api = ApiDescription.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
-            for one in error.errors(include_input=False)
-        )
-        raise EntityDefinitionError(
-            f"The description is not readable: {printable(problems, 300)}."
-        ) from None
+        problems = []
+        for problem in error.errors(include_input=False):
+            place = ".".join(map(str, problem["loc"]))
+            problems.append(f"{place}: {problem['msg']}")
+        shown = printable("; ".join(problems), 300)
+        raise EntityDefinitionError(f"The description is not readable: {shown}.") from None
     slug = check_slug(api.slug)
     columns = _columns(api, connector)
     check_columns(columns)
+    description = (api.description or "").replace("\x00", "")
     return Entity(
         uid=uuid4(),
         connector=connector.name,
         slug=slug,
         api_name=_one_line(api.name or slug, 200),
-        description=(api.description or "").replace("\x00", "")[:10_000],
+        description=description[:10_000],
         delta_strategy=_strategy(api),
         columns=columns,
         target_schema=connector.target_schema,
@@ -122,7 +126,9 @@ def _columns(api: ApiDescription, connector: Connector) -> tuple[Column, ...]:
         for column in api.columns
         if column.name is not None and column.name not in names
     }
-    listed = {aliases.get(name, name) for name in api.business_key_columns}
+    listed = set()
+    for name in api.business_key_columns:
+        listed.add(aliases.get(name, name))
     flagged = {column.column_name for column in api.columns if column.is_business_key}
     unknown = sorted(listed - names)
     if unknown:
@@ -173,7 +179,9 @@ def _one_line(text: str, limit: int) -> str:
 
 
 def parse_apis(
-    raw_apis: Iterable[Any], connector: Connector, settings: Settings
+    raw_apis: Iterable[Any],
+    connector: Connector,
+    settings: Settings,
 ) -> tuple[dict[str, Entity], dict[str, SyncError]]:
     """Entities by slug, and by slug (or place) what is wrong with the others.
 
@@ -182,7 +190,8 @@ def parse_apis(
     Raises:
         SourceContractError: there are too many; none is left out silently, and none is taken for vanished.
     """
-    raw_apis = list(itertools.islice(raw_apis, MAX_APIS + 1))
+    most = itertools.islice(raw_apis, MAX_APIS + 1)
+    raw_apis = list(most)
     if len(raw_apis) > MAX_APIS:
         raise SourceContractError(
             f"The source lists more than {MAX_APIS} APIs, which is taken for a fault.",
@@ -192,8 +201,7 @@ def parse_apis(
     errors: dict[str, SyncError] = {}
     taken: dict[tuple[str, str], str] = {}
     for place, raw in enumerate(raw_apis):
-        slug = raw.get("slug") if isinstance(raw, dict) else None
-        label = printable(slug, 100) if isinstance(slug, str) and slug else f"#{place + 1}"
+        label = _label(raw, place)
         try:
             entity = parse_api(raw, connector, settings)
             clash = _claim(entity, taken)
@@ -202,7 +210,8 @@ def parse_apis(
                 twin = EntityDefinitionError(
                     f"Its slug gives the same table or asset as {entity.slug!r}; both are left out."
                 )
-                errors.setdefault(clash, twin.at(connector=connector.name, entity=clash))
+                twin_error = twin.at(connector=connector.name, entity=clash)
+                errors.setdefault(clash, twin_error)
                 raise EntityDefinitionError(
                     f"Its slug gives the same table or asset as {clash!r}; both are left out."
                 )
@@ -212,9 +221,21 @@ def parse_apis(
     return entities, errors
 
 
+def _label(raw: Any, place: int) -> str:
+    """How errors name a description: by its slug, else by its place in the list."""
+    slug = raw.get("slug") if isinstance(raw, dict) else None
+    if isinstance(slug, str) and slug:
+        return printable(slug, 100)
+    return f"#{place + 1}"
+
+
 def _claim(entity: Entity, taken: dict[tuple[str, str], str]) -> str | None:
-    claims = [("table", entity.target_table), ("asset", asset_name_for(entity.slug).lower())]
-    clash = next((taken[claim] for claim in claims if claim in taken), None)
+    """Take the table and the asset of an entity; the slug that has one of them already, else None."""
+    asset = asset_name_for(entity.slug).lower()
+    clash = None
+    claims = [("table", entity.target_table), ("asset", asset)]
     for claim in claims:
+        if clash is None:
+            clash = taken.get(claim)
         taken.setdefault(claim, entity.slug)
     return clash

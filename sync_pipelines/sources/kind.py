@@ -18,6 +18,9 @@ from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.source import Source
 
+Problem = tuple[tuple[str, ...], str]
+"""A place in a connector file, and what is wrong there."""
+
 
 class Description(NamedTuple):
     """What a source offers.
@@ -75,11 +78,14 @@ class Prober(ABC):
 
     @abstractmethod
     def can_probe(self, slug: str) -> bool:
-        """Whether one record says anything of the others: the source sorts by the cursor."""
+        """Whether the first record decides for all: the source sorts by the cursor."""
 
     @abstractmethod
     def first_after(
-        self, slug: str, seen: str, patience_seconds: float | None = None
+        self,
+        slug: str,
+        seen: str,
+        patience_seconds: float | None = None,
     ) -> str | None:
         """The rowversion of the first record after `seen`, UNVERSIONED when it has none, None when there is no record.
 
@@ -107,7 +113,10 @@ class SourceKind(ABC):
 
     @abstractmethod
     def describe(
-        self, connector: Connector, settings: Settings, database: Database | None
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database | None,
     ) -> Description:
         """What the source offers. A rate limit is shared with other processes through `database`, if one is given.
 
@@ -125,14 +134,19 @@ class SourceKind(ABC):
 
     @abstractmethod
     def test(self, connector: Connector, settings: Settings) -> list[Check]:
-        """Tell apart: missing secret, unreachable source, refused token, wrong shape."""
+        """Distinguish: missing secret, unreachable source, refused token, wrong shape."""
 
     @abstractmethod
     def waits_for(self, connector: Connector) -> str:
         """What a field that nobody declared waits for, in words."""
 
     def open_prober(
-        self, connector: Connector, settings: Settings, database: Database, *, seconds: float
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database,
+        *,
+        seconds: float,
     ) -> Prober | None:
         """What probes a connector, with so many seconds for a request; None where no probe is possible."""
         return None
@@ -145,7 +159,7 @@ class SourceKind(ABC):
         """What a person may change of an entity's records at the source; None where nothing may be."""
         return None
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """Place in a connector file and reason of everything in it that this kind cannot use."""
         return ()
 
@@ -158,7 +172,11 @@ class SourceKind(ABC):
         return Resolved(declaration)
 
     def sample(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> bytes:
         """One answer of an endpoint, not larger than a sample needs.
 

@@ -38,9 +38,12 @@ class NumberedRead:
     def begin(self) -> None:
         """Another read of the list begins."""
         self.reads += 1
-        self.records = self.twice = 0
-        self._pages_before, self._pages = self._pages, []
-        self._contents, self._places = [], []
+        self.records = 0
+        self.twice = 0
+        self._pages_before = self._pages
+        self._pages = []
+        self._contents = []
+        self._places = []
 
     def note_page(self, page: Page) -> None:
         """Take in a page, before its records are judged."""
@@ -49,22 +52,33 @@ class NumberedRead:
 
     def note_records(self, pages: list[Page], hashes: pa.Array) -> None:
         """Take in the content hashes of the good records of some pages, in their order."""
-        digests = pa.py_buffer(binascii.unhexlify("".join(hashes.to_pylist())))
-        halves = pa.UInt64Array.from_buffers(pa.uint64(), 2 * len(hashes), [None, digests])
-        self._contents.append(halves.take(pa.arange(0, 2 * len(hashes), 2)))
-        numbers = [page.number for page in pages for _ in page.rowversions]
-        self._places.append(pa.array(numbers, pa.uint32()))
+        text = "".join(hashes.to_pylist())
+        digests = pa.py_buffer(binascii.unhexlify(text))
+        # A digest is two integers, of which the first is enough.
+        count = 2 * len(hashes)
+        halves = pa.UInt64Array.from_buffers(pa.uint64(), count, [None, digests])
+        firsts = pa.arange(0, count, 2)
+        self._contents.append(halves.take(firsts))
+        numbers: list[int] = []
+        for page in pages:
+            numbers += [page.number] * len(page.rowversions)
+        places = pa.array(numbers, pa.uint32())
+        self._places.append(places)
 
     def close(self) -> None:
         """The read is through: count the records that came on two pages."""
         if not self._contents:
             return
-        records = pa.table(
-            {"content": pa.chunked_array(self._contents), "page": pa.chunked_array(self._places)}
-        )
-        once_a_page = records.group_by(["content", "page"]).aggregate([])
-        self.twice = len(once_a_page) - len(once_a_page.group_by("content").aggregate([]))
-        self._contents, self._places = [], []
+        contents = pa.chunked_array(self._contents)
+        places = pa.chunked_array(self._places)
+        records = pa.table({"content": contents, "page": places})
+        by_page = records.group_by(["content", "page"])
+        once_a_page = by_page.aggregate([])
+        by_content = once_a_page.group_by("content")
+        once = by_content.aggregate([])
+        self.twice = len(once_a_page) - len(once)
+        self._contents = []
+        self._places = []
 
     @property
     def is_repeated(self) -> bool:
@@ -78,15 +92,20 @@ class NumberedRead:
 
     def misses(self, total: int | None) -> bool:
         """Whether fewer records came than the source says that there are."""
-        return total is not None and self.records - (0 if self.is_repeated else self.twice) < total
+        if total is None:
+            return False
+        different = self.records
+        if not self.is_repeated:
+            different -= self.twice
+        return different < total
 
     def describe(self, total: int | None) -> str:
         """What a person should know of a read that never came to rest."""
-        told = f" (the source says that there are {total})" if self.misses(total) else ""
+        stated = f" (the source says that there are {total})" if self.misses(total) else ""
         return (
             f"{self.twice} records came twice, on two pages of one read, in each of {self.reads} reads:"
             " the pages moved, and as many"
-            f" records may be missing{told}. Nothing is deleted, and the next run reads everything again."
+            f" records may be missing{stated}. Nothing is deleted, and the next run reads everything again."
             " Ask the source to sort, for"
             " example params: {sort: id}"
         )

@@ -8,7 +8,12 @@ from sync_pipelines.model.cursor import Codec, order_key
 UNVERSIONED = "(none)"
 
 
-def is_news(codec: Codec, seen: str, first: str | None, found_before: str | None) -> bool:
+def is_news(
+    codec: Codec,
+    seen: str,
+    first: str | None,
+    found_before: str | None,
+) -> bool:
     """Whether the answer to a probe is worth a sync.
 
     A record that already started one and is still not read, for whatever reason, starts no other: the intervals go on.
@@ -27,4 +32,4 @@ def is_news(codec: Codec, seen: str, first: str | None, found_before: str | None
     try:
         return bool(order_key(codec, first) > order_key(codec, seen))
     except CursorProtocolError:
-        return True  # a sync will tell what is wrong with it
+        return True  # the error of a sync names what is wrong with it

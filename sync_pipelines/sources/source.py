@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.layout import Layout
 from sync_pipelines.batches.page import Page
-from sync_pipelines.sources.http.guarded import Traffic
+from sync_pipelines.sources.http.traffic import Traffic
 
 
 class Source(ABC):
@@ -58,7 +58,12 @@ class WritableSource(Source):
         """Where in a record the value of each column is, by column."""
 
     @abstractmethod
-    def find_raw(self, key: str, traffic: Traffic, max_record_bytes: int) -> bytes | None:
+    def find_raw(
+        self,
+        key: str,
+        traffic: Traffic,
+        max_record_bytes: int,
+    ) -> bytes | None:
         """The record with a business key of one column, byte for byte as the source sends it; None when it shows none.
 
         Args:
@@ -95,7 +100,11 @@ class PagedSource(Source):
 
     @abstractmethod
     def page(
-        self, decoder: PageDecoder, running: int, request: PageRequest, traffic: Traffic
+        self,
+        decoder: PageDecoder,
+        running: int,
+        request: PageRequest,
+        traffic: Traffic,
     ) -> Page:
         """One page of the records, in rowversion order.
 

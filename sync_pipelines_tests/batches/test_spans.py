@@ -7,9 +7,9 @@ import pytest
 from sync_pipelines.batches.raw_json import elements, members
 from sync_pipelines.batches.sieve import sift_page
 from sync_pipelines.batches.spans import end_of_nested
-from sync_pipelines.sources.http.guarded import Reply
+from sync_pipelines.sources.http.traffic import Reply
+from sync_pipelines.sources.rest.list_info import read_list_info
 from sync_pipelines.sources.rest.paginators import _Response
-from sync_pipelines.sources.rest.told import read_told
 
 DEEP = "[" * 50_000 + "]" * 50_000
 
@@ -38,7 +38,7 @@ def test_what_stands_beside_a_record_that_is_too_deep_is_read() -> None:
     assert [raw[:8] for raw in elements(found["data"]) or ()] == [b'{"id": 1', b'{"id": 2']
     reply = Reply(body, {}, "http://source/items")
     assert _Response(reply).json()["next"] == "abc"
-    assert "has_more" in (read_told(reply, "$.data").more or "")
+    assert "has_more" in (read_list_info(reply, "$.data").more or "")
 
 
 def test_a_large_page_with_a_record_that_is_too_deep_loses_only_its_large_values() -> None:

@@ -87,7 +87,7 @@ def test_user_data_sync_takes_batch_sizes_from_1_to_10000(size):
         load_declaration("user_data_sync", {"batch_size": size})
 
 
-def test_user_data_sync_reads_1000_at_a_time_unless_told(valiant):
+def test_user_data_sync_reads_1000_at_a_time_unless_set(valiant):
     valiant.apply_shipped("user_data_sync", destination="postgres")
     assert valiant.sync("users").metrics["batch_size_used"] == 1000
 

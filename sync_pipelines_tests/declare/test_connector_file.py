@@ -90,10 +90,10 @@ def test_a_good_file_is_a_declaration():
     ],
 )
 def test_a_wrong_file_says_where_and_what(old, new, said):
-    told = complaint(GOOD.replace(old, new))
+    message = complaint(GOOD.replace(old, new))
     for part in said:
-        assert part in told
-    assert "canary" not in told
+        assert part in message
+    assert "canary" not in message
 
 
 @pytest.mark.parametrize(

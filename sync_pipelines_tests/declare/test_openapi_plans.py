@@ -99,11 +99,11 @@ def test_an_openapi_document_becomes_entities_with_exact_types(declared):
         ("lines", "jsonb"),
         ("note", "text"),
     ]
-    told = {label: plan.invalid[label] for label in plan.invalid}
-    assert "about one record" in told["GET /users/{id}"]
-    assert "leads out of the document" in told["GET /foreign"]
-    assert "circles" in told["GET /circle"]
-    assert "declare its `key`" in told["GET /keyless"]
+    reasons = {label: plan.invalid[label] for label in plan.invalid}
+    assert "about one record" in reasons["GET /users/{id}"]
+    assert "leads out of the document" in reasons["GET /foreign"]
+    assert "circles" in reasons["GET /circle"]
+    assert "declare its `key`" in reasons["GET /keyless"]
     declared.apply(openapi(declared))
     assert declared.sync("users").ledger.inserted == 25
     assert declared.plan(openapi(declared)).is_empty
@@ -133,7 +133,7 @@ def test_a_discovery_follows_a_changed_openapi_document(declared):
     assert declared.table()[1]["colour"] == "red"
 
 
-def test_an_entity_whose_pages_are_not_recognised_any_more_says_so_and_not_that_it_is_gone(
+def test_an_entity_whose_pages_are_not_recognised_any_more_gives_that_reason_and_not_that_it_is_gone(
     declared,
 ):
     declared.rest.document = json.loads(json.dumps(DOCUMENT))

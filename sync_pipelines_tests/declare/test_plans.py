@@ -21,7 +21,7 @@ def test_a_plan_changes_nothing(declared):
     assert declared.requests() == [], "declared columns need no question to the source"
 
 
-def test_added_changed_and_removed_entities_are_told_and_done(declared):
+def test_added_changed_and_removed_entities_are_planned_and_done(declared):
     declared.serve(3)
     declared.apply(declared.declare())
     declared.sync("users")
@@ -236,7 +236,7 @@ def test_an_endpoint_that_is_named_again_comes_back(declared):
     assert declared.plan(both).is_empty
 
 
-def test_an_endpoint_that_cannot_be_used_any_more_is_told_as_removed(declared):
+def test_an_endpoint_that_cannot_be_used_any_more_is_reported_as_removed(declared):
     declared.serve(3)
     data = declared.declare()
     data["endpoints"]["more"] = data["endpoints"]["users"]

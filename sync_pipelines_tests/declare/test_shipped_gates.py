@@ -77,12 +77,12 @@ def test_records_of_a_declared_source_pass_are_flagged_or_wait_and_are_released_
     result = world.sync("users")
     assert (result.ledger.inserted, result.ledger.quarantined, result.gate["reviewed"]) == (3, 1, 1)
     assert [key[0] for key, row in world.rows("users").items() if row["_bridge_review"]] == [3]
-    (held,) = world.quarantine("users")
-    assert held["reason"] == "Rule has_at: email: str_contains(pattern=@)."
+    (kept,) = world.quarantine("users")
+    assert kept["reason"] == "Rule has_at: email: str_contains(pattern=@)."
     fix_record(
-        world.database, held["uid"], {"email": "two@x"}, None, settings=world.settings, **WHO
+        world.database, kept["uid"], {"email": "two@x"}, None, settings=world.settings, **WHO
     )
-    release_records(world.database, [held["uid"]], settings=world.settings, **WHO)
+    release_records(world.database, [kept["uid"]], settings=world.settings, **WHO)
     assert world.table()[2]["email"] == "two@x"
     assert len(world.rows("users")) == 4
 

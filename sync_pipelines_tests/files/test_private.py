@@ -18,7 +18,7 @@ from sync_pipelines.files.private import make_private_folder, write_private
 from sync_pipelines.logs import set_up_logging
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources.http.guarded import Reply
+from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.kept_answers import AnswerCache
 
 

@@ -49,10 +49,11 @@ from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.auth import token_of
 from sync_pipelines.sources.http.documents import decode_document
-from sync_pipelines.sources.http.guarded import Reply, retry_after_seconds
+from sync_pipelines.sources.http.failures import retry_after_seconds
+from sync_pipelines.sources.http.traffic import Reply
+from sync_pipelines.sources.rest.list_info import read_list_info
 from sync_pipelines.sources.rest.openapi import plan_endpoints, read_document
 from sync_pipelines.sources.rest.paginators import Pages
-from sync_pipelines.sources.rest.told import read_told
 from sync_pipelines_tests.batches.cases import TYPES
 from sync_pipelines_tests.batches.helpers import column, decode, entity_of, key
 from sync_pipelines_tests.fuzz.inputs import FAMILIES, as_json, as_value
@@ -154,7 +155,7 @@ def _model(content: bytes) -> object:
 
 
 def _answer_with(header: str) -> Taker:
-    return lambda content: read_told(
+    return lambda content: read_list_info(
         Reply(b'{"data":[1],"x":1}', {header: as_value(content)}, "http://erp.example/items"),
         "$.data",
     )
@@ -199,10 +200,10 @@ TAKERS: dict[str, Taker] = {
         {"type": "cursor", "cursor_path": "next", "cursor_param": "c"}
     ).advance(_reply(content), 10),
     "retry after": lambda content: retry_after_seconds(as_value(content)),
-    "headers told": lambda content: [
+    "list info of headers": lambda content: [
         _answer_with(name)(content) for name in ("link", "x-next-page", "x-total-count", "x-total")
     ],
-    "told beside a list": lambda content: read_told(
+    "list info beside a list": lambda content: read_list_info(
         _reply(b'{"data":[1],"meta":{"next":' + content + b"}}"), "$.data"
     ),
     "write-back of a member": lambda content: write_back._changed(

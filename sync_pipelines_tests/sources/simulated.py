@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from sync_pipelines.model.cursor import Codec, order_key
 from sync_pipelines.model.cursor_plan import CursorMark, plan_cursor, plan_marks
-from sync_pipelines.sources.paging import Answer, Piece, Reading, read_keyset, read_pages
+from sync_pipelines.sources.paging import read_keyset, read_pages
+from sync_pipelines.sources.reading import Answer, Pager, Piece, Reading
 
 EPOCH = datetime(2024, 6, 30, 12, 0, tzinfo=UTC)
 
@@ -152,14 +153,8 @@ class Copy:
         source, reading = self.source, Reading(self.source.codec)
         started_at, after = source.now, None if full else self.cursor
         seen: set[int] = set()
-        for piece in read_keyset(
-            source.fetch,
-            reading,
-            after=after,
-            page_size=self.page_size,
-            max_pages=10_000,
-            confirm_end=after is None,
-        ):
+        pager = Pager(source.fetch, self.page_size, max_pages=10_000)
+        for piece in read_keyset(pager, reading, after=after, confirm_end=after is None):
             self.take(kept(piece))
             seen.update(row.key for row in kept(piece))
         if after is None:
@@ -194,7 +189,7 @@ class Copy:
 
     def sync_by_page(self) -> None:
         """The loop for sources without rowversions."""
-        for piece in read_pages(self.source.fetch, page_size=self.page_size, max_pages=10_000):
+        for piece in read_pages(Pager(self.source.fetch, self.page_size, max_pages=10_000)):
             self.take(kept(piece))
 
     @property

@@ -59,7 +59,7 @@ def test_a_full_description_becomes_an_entity() -> None:
     assert [column.name for column in entity.business_keys] == ["id"]
 
 
-def test_what_is_not_said_has_its_default() -> None:
+def test_what_is_left_out_has_its_default() -> None:
     entities, _ = parse({"slug": "a", "columns": [ID]})
     assert entities["a"].api_name == "a"
     assert entities["a"].delta_strategy is DeltaStrategy.FULL
@@ -130,7 +130,7 @@ def test_a_bad_description_spoils_only_its_own_entity(changes: dict[str, Any], r
         {"columns": [ID]},
     ],
 )
-def test_what_has_no_slug_is_told_by_its_place(raw: Any) -> None:
+def test_what_has_no_slug_is_named_by_its_place(raw: Any) -> None:
     entities, errors = parse(api("good"), raw)
     assert set(entities) == {"good"}
     assert list(errors) == ["#2"]
@@ -139,7 +139,7 @@ def test_what_has_no_slug_is_told_by_its_place(raw: Any) -> None:
 @pytest.mark.parametrize(
     "slug", ["../../etc", "a/b", "items\n", "x" * 5000, "é", "\x1b[31m", "a\x00b", "_bridge", "."]
 )
-def test_a_hostile_slug_is_refused_and_told_in_printable_letters(slug: str) -> None:
+def test_a_hostile_slug_is_refused_and_shown_in_printable_letters(slug: str) -> None:
     entities, errors = parse(api("good"), api(slug))
     assert set(entities) == {"good"}
     (label,) = errors
@@ -151,7 +151,7 @@ def test_a_hostile_slug_is_refused_and_told_in_printable_letters(slug: str) -> N
 @pytest.mark.parametrize(
     ("first", "second"), [("a-b", "a.b"), ("a-b", "a_b"), ("Items", "items"), ("items", "items")]
 )
-def test_slugs_that_would_share_a_table_are_both_left_out_and_both_told(
+def test_slugs_that_would_share_a_table_are_both_left_out_and_both_reported(
     first: str, second: str
 ) -> None:
     for one, other in ((first, second), (second, first)):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sync_pipelines.errors import CursorProtocolError, SourceContractError
 from sync_pipelines.model.cursor import Codec
-from sync_pipelines.sources.paging import Reading, read_keyset
+from sync_pipelines.sources.paging import read_keyset
+from sync_pipelines.sources.reading import Pager, Reading
 from sync_pipelines_tests.sources.simulated import Copy, Source, kept
 
 CODECS = pytest.mark.parametrize("codec", [Codec.DIGITS, Codec.INTEGER], ids=str)
@@ -138,7 +139,7 @@ def test_an_unstable_order_in_a_large_tie_loses_nothing_over_many_reads() -> Non
     assert unfinished < 8
 
 
-def test_a_tie_that_never_rests_holds_the_cursor_and_says_so() -> None:
+def test_a_tie_that_never_rests_keeps_the_cursor_and_warns() -> None:
     source = Source()
     for key in range(20):
         source.write(key)
@@ -273,11 +274,7 @@ def test_a_tie_on_a_source_that_ignores_the_page_comes_to_an_end_with_an_error()
         source.write(key)
     reading = Reading(Codec.DIGITS)
     with pytest.raises(SourceContractError, match="without coming to an end"):
-        list(
-            read_keyset(
-                source.fetch, reading, after=None, page_size=10, max_pages=50, confirm_end=True
-            )
-        )
+        list(read_keyset(Pager(source.fetch, 10, 50), reading, after=None, confirm_end=True))
 
 
 def test_a_source_that_never_ends_is_stopped_after_max_pages() -> None:
@@ -286,12 +283,7 @@ def test_a_source_that_never_ends_is_stopped_after_max_pages() -> None:
     with pytest.raises(SourceContractError, match="without coming to an end") as caught:
         list(
             read_keyset(
-                source.fetch,
-                Reading(Codec.INTEGER),
-                after=None,
-                page_size=10,
-                max_pages=30,
-                confirm_end=False,
+                Pager(source.fetch, 10, 30), Reading(Codec.INTEGER), after=None, confirm_end=False
             )
         )
     assert "MAX_PAGES" in str(caught.value)
@@ -336,11 +328,9 @@ def test_a_quiet_source_is_read_whole_whatever_its_ties_pages_and_caps(
             source.write(key, rowversion=str(8 + group))
     pieces = list(
         read_keyset(
-            source.fetch,
+            Pager(source.fetch, page_size, 10_000),
             Reading(Codec.INTEGER),
             after=None,
-            page_size=page_size,
-            max_pages=10_000,
             confirm_end=full,
         )
     )

@@ -78,7 +78,7 @@ class KeysetProtocol(RuleBasedStateMachine):
         return True
 
     @invariant()
-    def the_cursor_stands_below_every_version_that_is_not_copied_yet(self) -> None:
+    def the_cursor_is_below_every_version_that_is_not_copied_yet(self) -> None:
         if not hasattr(self, "source") or self.copy.cursor is None:
             return
         codec, cursor = self.source.codec, order_key(self.source.codec, self.copy.cursor)

@@ -22,7 +22,7 @@ from sync_pipelines.declare.connector_file import LoadedFile, load_file
 from sync_pipelines.declare.plan import ConnectorPlan, apply_connector, as_connector, plan_connector
 from sync_pipelines.declare.shipped_gates import apply_gates, plan_gates
 from sync_pipelines.declare.usage import Usage, plan_usage
-from sync_pipelines.discovery.discover import DiscoveryReport
+from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector

@@ -14,8 +14,8 @@ from sync_pipelines.cli.shell.completion import complete_connectors
 from sync_pipelines.cli.shell.failures import show_error
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
-from sync_pipelines.discovery.discover import DiscoveryReport
 from sync_pipelines.discovery.discover import discover as ask
+from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.errors import ConfigurationError, SettingsError, SyncError
 from sync_pipelines.settings import Settings
 

@@ -83,10 +83,13 @@ def examine(table: DecisionTable) -> list[Finding]:
 
 def _frame_of_cases(table: DecisionTable, axes: list[list[Value]]) -> DataFrame:
     """Every combination of examples as i0, i1, …, the rules that match it as m0, m1, …, and the chosen rule."""
-    columns = zip(*itertools.product(*axes), strict=True)
-    values = {f"i{index}": list(column) for index, column in enumerate(columns)}
-    schema = {f"i{index}": POLARS[one.kind] for index, one in enumerate(table.inputs)}
-    cases = DataFrame(values, schema=schema)
+    combinations = itertools.product(*axes)
+    columns = zip(*combinations, strict=True)
+    series = []
+    for index, values in enumerate(columns):
+        dtype = POLARS[table.inputs[index].kind]
+        series.append(Series(f"i{index}", values, dtype))
+    cases = DataFrame(series)
     hits = cases.select(table.matches())
     chosen = hits.select(chosen=table.chosen())
     return pl.concat([cases, hits, chosen], how="horizontal")
@@ -146,9 +149,10 @@ def _contradicts(table: DecisionTable) -> Expr:
     first_with: dict[tuple[Value, ...], int] = {}
     answers: list[Expr] = []
     for number, rule in enumerate(table.rules):
+        is_matched = matched(number)
         first = first_with.setdefault(rule.outputs, number)
         answer = pl.lit(first, pl.Int32)
-        answers.append(pl.when(matched(number)).then(answer))
+        answers.append(pl.when(is_matched).then(answer))
     return pl.min_horizontal(answers) != pl.max_horizontal(answers)
 
 
@@ -223,8 +227,11 @@ def _values_of_stretches(one: Input, literals: set[Value]) -> Iterator[Value]:
         case "date":
             days = [value for value in literals if isinstance(value, date)]
             return _dates(sorted(days))
-    numbers = [float(value) for value in literals if isinstance(value, int | float)]
-    points = sorted(numbers)
+    points = []
+    for value in literals:
+        if isinstance(value, int | float):
+            points.append(float(value))
+    points.sort()
     if one.step is None:
         return _numbers(points)
     return _multiples(points, one.step)

@@ -80,8 +80,11 @@ class DecisionTable:
 
     def matches(self) -> list[Expr]:
         """One boolean expression per rule over columns named i0, i1, …; never null."""
-        found = map(_all_cells_match, self.rules)
-        return [matches.alias(f"m{number}") for number, matches in enumerate(found)]
+        found = []
+        for number, rule in enumerate(self.rules):
+            matches = _all_cells_match(rule)
+            found.append(matches.alias(f"m{number}"))
+        return found
 
     def precedence(self) -> list[int]:
         """Rules in the order in which the first match wins."""
@@ -94,9 +97,9 @@ class DecisionTable:
         """The rank of each answer of a rule among the output values, 0 for the most important one."""
         answers = self.rules[number].outputs
         ranks = []
-        for output, answer in zip(self.outputs, answers, strict=True):
+        for place, output in enumerate(self.outputs):
             rank_of = {value: rank for rank, value in enumerate(output.values)}
-            rank = rank_of.get(answer, len(rank_of))
+            rank = rank_of.get(answers[place], len(rank_of))
             ranks.append(rank)
         return ranks
 
@@ -119,15 +122,16 @@ class DecisionTable:
             return self._distinct_answers()
         values = []
         for number, rule in enumerate(self.rules):
+            is_matched = matched(number)
             answer = pl.lit(rule.outputs[0], pl.Float64)
-            values.append(pl.when(matched(number)).then(answer))
+            values.append(pl.when(is_matched).then(answer))
         if self.aggregation is Aggregation.MIN:
             return pl.min_horizontal(values)
         if self.aggregation is Aggregation.MAX:
             return pl.max_horizontal(values)
-        is_matched = pl.any_horizontal(all_matched(len(self.rules)))
+        any_matched = pl.any_horizontal(all_matched(len(self.rules)))
         total = pl.sum_horizontal(values)
-        return pl.when(is_matched).then(total)
+        return pl.when(any_matched).then(total)
 
     def _distinct_answers(self) -> Expr:
         """How many different answers the rules give that match."""
@@ -135,9 +139,12 @@ class DecisionTable:
         for number, rule in enumerate(self.rules):
             same_answer = rules_of.setdefault(rule.outputs[0], [])
             same_answer.append(matched(number))
-        is_given = [pl.any_horizontal(rules) for rules in rules_of.values()]
-        counted = [given.cast(pl.UInt32) for given in is_given]
-        return pl.sum_horizontal(counted).cast(pl.Float64)
+        counted = []
+        for rules in rules_of.values():
+            is_given = pl.any_horizontal(rules)
+            counted.append(is_given.cast(pl.UInt32))
+        distinct = pl.sum_horizontal(counted)
+        return distinct.cast(pl.Float64)
 
     def evaluate(self, inputs: DataFrame) -> list[Any]:
         """The table's answer to every row, as DMN defines it: a value, a dict of several outputs, or a list for
@@ -148,15 +155,19 @@ class DecisionTable:
         """
         hits = inputs.select(self.matches())
         if self.policy is not HitPolicy.COLLECT:
-            numbers = hits.select(self.chosen()).to_series()
-            return [self._answer(number) for number in numbers]
+            numbers = hits.select(self.chosen())
+            return list(map(self._answer, numbers.to_series()))
         if self.aggregation is not None:
-            return hits.select(self.aggregated()).to_series().to_list()
-        return [self._collected(row) for row in hits.iter_rows()]
+            totals = hits.select(self.aggregated())
+            return totals.to_series().to_list()
+        return list(map(self._collected, hits.iter_rows()))
 
     def _collected(self, row: tuple[bool, ...]) -> Any:
         """The answers of all rules that match one row."""
-        answers = [self._answer(number) for number, hit in enumerate(row) if hit]
+        answers = []
+        for number, is_hit in enumerate(row):
+            if is_hit:
+                answers.append(self._answer(number))
         return answers or self._answer(None)
 
     def _answer(self, number: int | None) -> Any:
@@ -180,11 +191,10 @@ def _all_cells_match(rule: TableRule) -> Expr:
     """Whether the inputs i0, i1, … meet all conditions of a rule."""
     cells = []
     for index, test in enumerate(rule.tests):
-        if test.tests:
-            cells.append(test.expression(pl.col(f"i{index}")))
-    if not cells:
-        # A rule without conditions gives as many values as there are rows.
-        cells.append(rule.tests[0].expression(pl.col("i0")))
+        if test.tests or index == 0:
+            # The first one counts in any case: it gives as many values as there are rows.
+            value = pl.col(f"i{index}")
+            cells.append(test.expression(value))
     return pl.all_horizontal(cells)
 
 
@@ -206,5 +216,6 @@ def matches_in_all(count: int) -> Expr:
 
 def number_where_matched(number: int) -> Expr:
     """The number of a rule where it matched, else null."""
+    is_matched = matched(number)
     literal = pl.lit(number, pl.Int32)
-    return pl.when(matched(number)).then(literal)
+    return pl.when(is_matched).then(literal)

@@ -26,7 +26,8 @@ from sync_pipelines.sources.apismith.protocol import APIS_PATH, fetch_apis, fetc
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.connector_session import auth_key, new_session, open_session
-from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.kind import Description, Prober, SourceKind
 from sync_pipelines.sources.probe import UNVERSIONED
 from sync_pipelines.sources.source import PageRequest, Source
@@ -47,12 +48,20 @@ class ApismithProber(Prober):
         return True
 
     def first_after(
-        self, slug: str, seen: str, patience_seconds: float | None = None
+        self,
+        slug: str,
+        seen: str,
+        patience_seconds: float | None = None,
     ) -> str | None:
         """As `Prober.first_after`."""
         request = PageRequest(seen, number=1, page_size=1)
         records = fetch_data(
-            self._session, slug, request, Traffic(), split_records, patience_seconds
+            self._session,
+            slug,
+            request,
+            Traffic(),
+            split_records,
+            patience_seconds,
         )
         if not records:
             return None
@@ -66,7 +75,10 @@ class ApismithKind(SourceKind):
     is_declared = False
 
     def describe(
-        self, connector: Connector, settings: Settings, database: Database | None
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database | None,
     ) -> Description:
         """As `SourceKind.describe`."""
         return Description(fetch_apis(open_session(connector, settings, database)))
@@ -78,7 +90,12 @@ class ApismithKind(SourceKind):
         return ApismithSource(context.open_session(), entity.slug, page_size)
 
     def open_prober(
-        self, connector: Connector, settings: Settings, database: Database, *, seconds: float
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database,
+        *,
+        seconds: float,
     ) -> Prober:
         """As `SourceKind.open_prober`."""
         session = open_session(
@@ -147,7 +164,10 @@ def _failing(checks: list[Check], error: SyncError) -> list[Check]:
 
 
 def _check_apis(
-    connector: Connector, settings: Settings, session: GuardedSession, apis: list[Any]
+    connector: Connector,
+    settings: Settings,
+    session: GuardedSession,
+    apis: list[Any],
 ) -> list[Check]:
     entities, errors = parse_apis(apis, connector, settings)
     if errors:
@@ -171,7 +191,13 @@ def _check_apis(
             rows = msgspec.json.decode(body)["rows"]
             if not isinstance(rows, list):
                 raise TypeError
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+        except (
+            msgspec.MsgspecError,
+            UnicodeDecodeError,
+            RecursionError,
+            KeyError,
+            TypeError,
+        ):
             raise SourceContractError(
                 f'The data of {slug} is not an object with a list of "rows".'
             ) from None

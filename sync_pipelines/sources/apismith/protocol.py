@@ -8,7 +8,8 @@ from typing import Any
 from sync_pipelines.errors import BrokenPageError, SourceContractError
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.http.documents import NotADocumentError, decode_document
-from sync_pipelines.sources.http.guarded import GuardedSession, T, Traffic
+from sync_pipelines.sources.http.guarded import GuardedSession, T
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.source import PageRequest
 
 APIS_PATH = "/api/v1/apis"
@@ -49,8 +50,15 @@ def fetch_data(
         query["rowversion_gt"] = request.rowversion_gt
     query["page"] = request.number
     query["page_size"] = request.page_size
-    return session.get(f"/api/v1/data/{slug}", query, traffic, parse, patience_seconds)
+    return session.get(
+        f"/api/v1/data/{slug}",
+        query,
+        traffic,
+        parse,
+        patience_seconds,
+    )
 
 
 def _excerpt(body: bytes) -> str:
-    return printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
+    text = body[:100_000].decode("utf-8", errors="backslashreplace")
+    return printable(text, 200) or "(empty)"

@@ -10,7 +10,7 @@ from sync_pipelines.errors import EntityDefinitionError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.endpoint import Coercion, ColumnDeclaration, Endpoint
 from sync_pipelines.secrets import printable
-from sync_pipelines.sources.declared.paths import id_column
+from sync_pipelines.sources.declared.paths import id_column, key_columns
 
 
 def describe_declaration(declaration: Declaration) -> list[dict[str, Any]]:
@@ -19,29 +19,35 @@ def describe_declaration(declaration: Declaration) -> list[dict[str, Any]]:
 
 
 def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
-    columns = endpoint.columns or []
-    keys = endpoint.key or [column.name for column in columns if column.key]
-    description: dict[str, Any] = {
+    keys = key_columns(endpoint)
+    codec = None
+    lookback_seconds = None
+    if endpoint.cursor is not None:
+        codec = endpoint.cursor.codec
+        lookback_seconds = endpoint.cursor.lookback_seconds
+    columns = []
+    for column in endpoint.columns or ():
+        coercion = endpoint.coerce.get(column.name)
+        described = _describe_column(column, coercion, is_key=column.name in keys)
+        columns.append(described)
+    return {
         "slug": slug,
         "name": endpoint.title or slug,
         "description": endpoint.description,
-        "columns": [
-            _describe_column(column, endpoint.coerce.get(column.name), column.name in keys)
-            for column in columns
-        ],
+        "columns": columns,
         "business_key_columns": keys,
         "delta_strategy": str(endpoint.delta_strategy),
-        "rowversion_codec": str(endpoint.cursor.codec)
-        if endpoint.cursor and endpoint.cursor.codec
-        else None,
+        "rowversion_codec": str(codec) if codec else None,
         "declared_interval_seconds": endpoint.interval_seconds,
-        "declared_lookback_seconds": endpoint.cursor.lookback_seconds if endpoint.cursor else None,
+        "declared_lookback_seconds": lookback_seconds,
     }
-    return description
 
 
 def _describe_column(
-    column: ColumnDeclaration, coercion: Coercion | None, is_key: bool
+    column: ColumnDeclaration,
+    coercion: Coercion | None,
+    *,
+    is_key: bool,
 ) -> dict[str, Any]:
     described = {
         "name": column.name,
@@ -50,8 +56,10 @@ def _describe_column(
         "is_business_key": is_key,
     }
     if coercion is not None:
-        described["data_type"] = coercion.type or column.type
-        described["is_nullable"] = described["is_nullable"] or (coercion.lenient and not is_key)
+        if coercion.type:
+            described["data_type"] = coercion.type
+        if coercion.lenient and not is_key:
+            described["is_nullable"] = True
         described["declared_coercion"] = words_of(
             truncate=coercion.truncate, lenient=coercion.lenient
         )
@@ -65,53 +73,67 @@ def check_endpoint(slug: str, endpoint: Endpoint) -> None:
         EntityDefinitionError: names what does not exist.
         SettingsError: a JSONPath that cannot be followed.
     """
-    for path in [endpoint.records] if isinstance(endpoint.records, str) else endpoint.records:
+    records = endpoint.records
+    for path in [records] if isinstance(records, str) else records:
         compile_path(path)
     names = [column.name for column in endpoint.columns or ()]
     for what, name in _named_columns(endpoint).items():
-        if name is not None and name not in names:
-            raise EntityDefinitionError(
-                f"{what} names {name!r}, which is not among the columns {printable(', '.join(names), 1000)}.",
-                where={"entity": slug},
-            )
+        if name is None or name in names:
+            continue
+        shown = printable(", ".join(names), 1000)
+        raise EntityDefinitionError(
+            f"{what} names {name!r}, which is not among the columns {shown}.",
+            where={"entity": slug},
+        )
     _check_keys(slug, endpoint)
 
 
 def _named_columns(endpoint: Endpoint) -> dict[str, str | None]:
     """The columns that the parts of an endpoint name, by the part."""
-    written = endpoint.write_back.columns if endpoint.write_back else ()
-    return {
-        "cursor.field": endpoint.cursor.field if endpoint.cursor else None,
-        "ids.column": id_column(endpoint),
-        **{f"key {name}": name for name in endpoint.key},
-        **{f"coerce {name}": name for name in endpoint.coerce},
-        **{f"write_back.columns {name}": name for name in written},
-    }
+    named: dict[str, str | None] = {}
+    if endpoint.cursor is not None:
+        named["cursor.field"] = endpoint.cursor.field
+    named["ids.column"] = id_column(endpoint)
+    for name in endpoint.key:
+        named[f"key {name}"] = name
+    for name in endpoint.coerce:
+        named[f"coerce {name}"] = name
+    if endpoint.write_back is not None:
+        for name in endpoint.write_back.columns:
+            named[f"write_back.columns {name}"] = name
+    return named
 
 
 def _check_keys(slug: str, endpoint: Endpoint) -> None:
-    for name in _keys(endpoint):
+    keys = key_columns(endpoint)
+    for name in keys:
         coercion = endpoint.coerce.get(name)
         if coercion is not None and (coercion.truncate or coercion.lenient):
             raise EntityDefinitionError(
                 f"coerce names {name!r}, which is the business key: cut, two records could become one row.",
                 where={"entity": slug},
             )
-    if endpoint.ids is not None and id_column(endpoint) is None:
-        raise EntityDefinitionError(
-            "An id list needs `key` or `ids.column`.", where={"entity": slug}
-        )
-    if endpoint.ids is not None and [id_column(endpoint)] != _keys(endpoint):
-        # What did not come back is known by its id only, which must name the row that is to stay.
-        raise EntityDefinitionError(
-            "The ids of an id list are its business key; declare that column alone as `key`.",
-            where={"entity": slug},
-        )
-    if endpoint.write_back is not None and len(_keys(endpoint)) != 1:
+    if endpoint.ids is not None:
+        _check_id_column(slug, endpoint, keys)
+    if endpoint.write_back is not None and len(keys) != 1:
         raise EntityDefinitionError(
             "A write-back needs a business key of one column.", where={"entity": slug}
         )
 
 
-def _keys(endpoint: Endpoint) -> list[str]:
-    return endpoint.key or [column.name for column in endpoint.columns or () if column.key]
+def _check_id_column(
+    slug: str,
+    endpoint: Endpoint,
+    keys: list[str],
+) -> None:
+    column = id_column(endpoint)
+    if column is None:
+        raise EntityDefinitionError(
+            "An id list needs `key` or `ids.column`.", where={"entity": slug}
+        )
+    if [column] != keys:
+        # What did not come back is known by its id only, which must name the row that is to stay.
+        raise EntityDefinitionError(
+            "The ids of an id list are its business key; declare that column alone as `key`.",
+            where={"entity": slug},
+        )

@@ -13,8 +13,9 @@ from sync_pipelines.settings import Settings
 
 
 def declaration_of(connector: Connector) -> Declaration:
-    """What a connector file said, with everything resolved."""
-    return _declaration(json.dumps(connector.declaration, sort_keys=True))
+    """The contents of a connector file, with everything resolved."""
+    text = json.dumps(connector.declaration, sort_keys=True)
+    return _declaration(text)
 
 
 @functools.lru_cache(maxsize=100)
@@ -38,7 +39,13 @@ def endpoint_of(connector: Connector, slug: str) -> Endpoint:
     return endpoint
 
 
-def page_size_of(endpoint: Endpoint, wanted: int | None, settings: Settings) -> int:
+def page_size_of(
+    endpoint: Endpoint,
+    wanted: int | None,
+    settings: Settings,
+) -> int:
     """Records to ask for: what a person set, or the declared size, or ours; never more than the declared most."""
-    size = wanted or endpoint.pagination.size or settings.sources.max_page_size
-    return min(size, getattr(endpoint.pagination, "max_size", size))
+    pagination = endpoint.pagination
+    size = wanted or pagination.size or settings.sources.max_page_size
+    most = getattr(pagination, "max_size", size)
+    return min(size, most)

@@ -11,21 +11,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from sync_pipelines.batches.layout import KeptRecords
 from sync_pipelines.batches.raw_json import find_records, members
+from sync_pipelines.batches.typed import Path
 from sync_pipelines.errors import BrokenPageError
 from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
-from sync_pipelines.sources.declared.paths import MAX_NESTED, SEPARATOR, id_column, source_paths
+from sync_pipelines.sources.declared.paths import (
+    MAX_NESTED,
+    SEPARATOR,
+    id_column,
+    path_of,
+    source_paths,
+)
 
 _NULL = b"null"
 _HIDDEN = b'"***"'
+_NOTHING = (_NULL, b'""', b"[]", b"{}")
 # By field; under None the name in the table of the field itself.
 _Tree = dict[Any, Any]
+
+
+@dataclass(slots=True)
+class _Row:
+    """A record on its way into the kept form.
+
+    Attributes:
+        place: of the record in its answer.
+        data: its fields by their names in the table.
+        result: gets its id, its refusal and the fields that no column names.
+    """
+
+    place: int
+    data: dict[str, bytes]
+    result: KeptRecords
+
+    def refuse(self, column: str | None, reason: str) -> None:
+        """Refuse the record, unless it is refused already."""
+        refusal = (column, reason)
+        self.result.refused.setdefault(self.place, refusal)
 
 
 class Keeper:
@@ -38,25 +67,39 @@ class Keeper:
     """
 
     def __init__(
-        self, endpoint: Endpoint, column_names: list[str], masked: frozenset[str] = frozenset()
+        self,
+        endpoint: Endpoint,
+        column_names: list[str],
+        masked: frozenset[str] = frozenset(),
     ) -> None:
+        ids = endpoint.ids
+        cursor = endpoint.cursor
+        paths = source_paths(endpoint)
         self._endpoint = endpoint
         self._declared = set(column_names)
         self._tree: _Tree = {}
         self.seen: set[str] = set()
-        paths = source_paths(endpoint)
         for name in column_names:
-            self._plant(paths.get(name) or (name,), name)
+            path = paths.get(name) or (name,)
+            self._plant(path, name)
         for source, target in endpoint.mapping.items():
-            if target not in column_names:
-                self._plant(tuple(source.split(".")), target)
-        self._masked = masked | {paths.get(name, (name,))[0] for name in masked}
-        self._rowversion = endpoint.cursor.field if endpoint.cursor else None
+            if target not in self._declared:
+                self._plant(path_of(source), target)
+        self._masked = set(masked)
+        for name in masked:
+            path = paths.get(name, (name,))
+            self._masked.add(path[0])
+        self._rowversion = cursor.field if cursor is not None else None
         self._id = id_column(endpoint)
-        self._verified = endpoint.ids.verified if endpoint.ids else None
-        self._apart = {*endpoint.key, self._id, self._verified, self._rowversion}
+        self._verified = ids.verified if ids is not None else None
+        self._apart = {
+            *endpoint.key,
+            self._id,
+            self._verified,
+            self._rowversion,
+        }
 
-    def _plant(self, path: tuple[str, ...], name: str) -> None:
+    def _plant(self, path: Path, name: str) -> None:
         node = self._tree
         for part in path:
             node = node.setdefault(part, {})
@@ -68,25 +111,36 @@ class Keeper:
         Raises:
             BrokenPageError: it has none at the declared path.
         """
-        one = not self._endpoint.has_pages
-        return self.keep_each(
-            find_records(
-                body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes
-            )
+        records = find_records(
+            body,
+            self._endpoint.records,
+            may_be_one=not self._endpoint.has_pages,
+            max_record_bytes=max_record_bytes,
         )
+        return self.keep_each(records)
 
     def keep_each(self, records: Iterable[bytes]) -> KeptRecords:
         """These records."""
         result = KeptRecords(b"", 0)
-        rows = [self._row(raw, place, result) for place, raw in enumerate(records)]
-        result.body, result.count = b'{"rows":[' + b",".join(rows) + b"]}", len(rows)
+        rows: list[bytes] = []
+        for place, raw in enumerate(records):
+            row = self._row(raw, place, result)
+            rows.append(row)
+        listed = b",".join(rows)
+        result.body = b'{"rows":[' + listed + b"]}"
+        result.count = len(rows)
         return result
 
     def keep_one(self, record: bytes) -> bytes:
         """One record."""
         return self._row(record, 0, KeptRecords(b"", 0))
 
-    def _row(self, raw: bytes, place: int, result: KeptRecords) -> bytes:
+    def _row(
+        self,
+        raw: bytes,
+        place: int,
+        result: KeptRecords,
+    ) -> bytes:
         try:
             found = members(raw)
         except BrokenPageError:
@@ -95,28 +149,31 @@ class Keeper:
             result.ids.append(None)
             return b'{"data":' + raw + b"}"
         data: dict[str, bytes] = {}
-        self._walk(found, self._tree, (), data, place, result)
+        row = _Row(place, data, result)
+        self._walk(found, self._tree, (), row)
         self.seen.update(data)
-        result.ids.append(_text(data.get(self._id)) if self._id else None)
+        one = None
+        if self._id:
+            one = _text(data.get(self._id))
+        result.ids.append(one)
         if self._endpoint.ids is not None:
-            self._judge(data, place, result)
-        rowversion = data.get(self._rowversion, _NULL) if self._rowversion else _NULL
-        inside = b",".join(_key(name) + value for name, value in data.items())
+            self._judge(row)
+        rowversion = _NULL
+        if self._rowversion:
+            rowversion = data.get(self._rowversion, _NULL)
+        fields = [_key(name) + value for name, value in data.items()]
+        inside = b",".join(fields)
         return b'{"row_version":' + rowversion + b',"data":{' + inside + b"}}"
 
     def _walk(
         self,
         found: dict[str, bytes],
         tree: _Tree,
-        prefix: tuple[str, ...],
-        data: dict[str, bytes],
-        place: int,
-        result: KeptRecords,
+        prefix: Path,
+        row: _Row,
     ) -> None:
         if len(prefix) > MAX_NESTED:
-            result.refused.setdefault(
-                place, (None, f"The record is nested more than {MAX_NESTED} levels deep.")
-            )
+            row.refuse(None, f"The record is nested more than {MAX_NESTED} levels deep.")
             return
         # Of an object that is a column as a whole nothing is left over.
         is_whole = None in tree
@@ -126,79 +183,86 @@ class Keeper:
             path = (*prefix, name)
             inner = None
             if node is not None:
-                inner = self._take(node, path, raw, data, place, result)
+                inner = self._take(node, path, raw, row)
             elif opens_unknown:
                 inner = members(raw)
             if inner is not None:
-                self._walk(inner, node or {}, path, data, place, result)
+                self._walk(inner, node or {}, path, row)
             elif not is_whole and (node is None or None not in node):
-                self._keep_free(path, raw, data, result)
+                self._keep_free(path, raw, row)
 
     def _take(
         self,
         node: _Tree,
-        path: tuple[str, ...],
+        path: Path,
         raw: bytes,
-        data: dict[str, bytes],
-        place: int,
-        result: KeptRecords,
+        row: _Row,
     ) -> dict[str, bytes] | None:
         """Keep a field that is a column; returns its members where columns are within it."""
-        if None in node:
-            data[node[None]] = raw
-            if node[None] not in self._declared:
-                result.undeclared[node[None]] = path
-        if len(node) == (None in node):
+        is_column = None in node
+        if is_column:
+            name = node[None]
+            row.data[name] = raw
+            if name not in self._declared:
+                row.result.undeclared[name] = path
+        if len(node) == is_column:
             return None
         inner = members(raw)
         if inner is None and raw.strip() != _NULL:
-            result.refused.setdefault(
-                place, (_first_name(node), f"The field {'.'.join(path)} is no object.")
-            )
+            row.refuse(_first_name(node), f"The field {'.'.join(path)} is no object.")
         return inner
 
     def _keep_free(
-        self, path: tuple[str, ...], raw: bytes, data: dict[str, bytes], result: KeptRecords
+        self,
+        path: Path,
+        raw: bytes,
+        row: _Row,
     ) -> None:
         """Keep a field that no column names."""
         free = SEPARATOR.join(path)
         if self._masked and not self._masked.isdisjoint(path):
             raw = _HIDDEN
         # A stray field must not take the place of a declared column.
-        if free in self._declared or free in data:
+        if free in self._declared or free in row.data:
             free = f"source.{free}"
-        data[free] = raw
-        result.undeclared[free] = path
+        row.data[free] = raw
+        row.result.undeclared[free] = path
 
-    def _judge(self, data: dict[str, bytes], place: int, result: KeptRecords) -> None:
-        if self._verified is not None and data.get(self._verified, b"").strip() != b"true":
-            result.refused.setdefault(place, (self._verified, "The source has not verified it."))
-        content = [
-            raw.strip()
-            for name, raw in data.items()
-            if name in self._declared and name not in self._apart
-        ]
-        if not any(raw not in (_NULL, b'""', b"[]", b"{}") for raw in content):
-            result.refused.setdefault(place, (None, "It came back empty."))
+    def _judge(self, row: _Row) -> None:
+        """Refuse a record of an id list that its source has not verified, or that has nothing but its id."""
+        if self._verified is not None:
+            verified = row.data.get(self._verified, b"")
+            if verified.strip() != b"true":
+                row.refuse(self._verified, "The source has not verified it.")
+        for name, raw in row.data.items():
+            is_content = name in self._declared and name not in self._apart
+            if is_content and raw.strip() not in _NOTHING:
+                return
+        row.refuse(None, "It came back empty.")
 
 
 def missing_record(column: str, value: str) -> bytes:
     """An answer with one record that only has its id, as a text: what was asked for and did not come."""
-    return b'{"rows":[{"data":{' + _key(column) + json.dumps(value).encode() + b"}}]}"
+    text = json.dumps(value).encode()
+    return b'{"rows":[{"data":{' + _key(column) + text + b"}}]}"
 
 
 def _first_name(node: _Tree) -> str | None:
-    return next((inner if key is None else _first_name(inner) for key, inner in node.items()), None)
+    for key, inner in node.items():
+        return inner if key is None else _first_name(inner)
+    return None
 
 
 def _key(name: str) -> bytes:
-    return json.dumps(name).encode() + b":"
+    text = json.dumps(name)
+    return text.encode() + b":"
 
 
 def _text(raw: bytes | None) -> str | None:
     if raw is None or raw.strip() == _NULL:
         return None
     try:
-        return str(msgspec.json.decode(raw))
+        value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    return str(value)

@@ -21,13 +21,25 @@ from sync_pipelines.sources.declared.describe import describe_declaration
 from sync_pipelines.sources.declared.endpoints import declaration_of, endpoint_of
 from sync_pipelines.sources.http.connector_session import auth_key, connector_limits, new_session
 from sync_pipelines.sources.http.guarded import GuardedSession
-from sync_pipelines.sources.kind import Description, EntityWords, SourceKind
+from sync_pipelines.sources.kind import Description, EntityWords, Problem, SourceKind
 from sync_pipelines.sources.source import Source
 
-COMMON_KEYS = frozenset({
-    "title", "description", "records", "key", "strategy", "cursor", "columns", "mapping", "flatten", "interval_seconds",
-    "metrics", "coerce",
-})  # fmt: skip
+COMMON_KEYS = frozenset(
+    {
+        "title",
+        "description",
+        "records",
+        "key",
+        "strategy",
+        "cursor",
+        "columns",
+        "mapping",
+        "flatten",
+        "interval_seconds",
+        "metrics",
+        "coerce",
+    }
+)
 """Keys of an endpoint that every declared kind takes."""
 _KIND_KEYS = frozenset({"source", "arguments"})
 _DECLARE = (
@@ -40,7 +52,10 @@ class DeclaredKind(SourceKind):
     """A source whose entities a connector file declares."""
 
     def describe(
-        self, connector: Connector, settings: Settings, database: Database | None
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database | None,
     ) -> Description:
         """As `SourceKind.describe`: what the file says."""
         declaration = declaration_of(connector)
@@ -54,9 +69,10 @@ class DeclaredKind(SourceKind):
         """
         entity = context.entity
         endpoint = endpoint_of(context.connector, entity.slug)
-        if endpoint.cursor is not None and endpoint.cursor.field in context.masked:
+        cursor = endpoint.cursor
+        if cursor is not None and cursor.field in context.masked:
             raise ConfigurationError(
-                f"The column {endpoint.cursor.field} of {entity.path} is its cursor, which is kept in clear;"
+                f"The column {cursor.field} of {entity.path} is its cursor, which is kept in clear;"
                 " it cannot be masked.",
                 where=dict(entity.where),
                 next_command="take the mask out of the gate, or the cursor out of the connector's file",
@@ -75,9 +91,13 @@ class DeclaredKind(SourceKind):
         """As `SourceKind.words_for`."""
         endpoint = endpoint_of(connector, slug)
         cursor = endpoint.cursor.field if endpoint.cursor is not None else "row_version"
-        return EntityWords(cursor, dict(endpoint.metrics), endpoint.fields is not None)
+        return EntityWords(
+            cursor_name=cursor,
+            metrics=dict(endpoint.metrics),
+            chooses_fields=endpoint.fields is not None,
+        )
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """As `SourceKind.check_declaration`: keys of endpoints that would do nothing."""
         for name in sorted(declaration.model_fields_set & _KIND_KEYS - self.connector_keys):
             yield (name,), f"a connector of kind {declaration.kind} has no `{name}`"
@@ -90,35 +110,46 @@ class DeclaredKind(SourceKind):
 
     def test(self, connector: Connector, settings: Settings) -> list[Check]:
         """Secrets, then one answer of every endpoint: reachable, accepted, records where they are declared."""
-        declaration, outbound = declaration_of(connector), of_connector(connector, settings)
-        references = sorted(wanted_secrets(connector))
+        declaration = declaration_of(connector)
+        outbound = of_connector(connector, settings)
 
         def resolve() -> str:
-            for reference, origin in references:
+            for reference, origin in sorted(wanted_secrets(connector)):
                 outbound.check_secret(reference, origin)
             for reference in declaration.secrets:
                 resolve_secret(reference)
             return shown_secrets(connector)
 
-        checks = [
-            attempt("secret", resolve) if declaration.secrets else skipped("secret", "none is used")
-        ]
-        if checks[0].verdict is Verdict.FAILED:
-            return [*checks, *(skipped(slug, "needs the secret") for slug in declaration.endpoints)]
+        secret = skipped("secret", "none is used")
+        if declaration.secrets:
+            secret = attempt("secret", resolve)
+        if secret.verdict is Verdict.FAILED:
+            others = [skipped(slug, "needs the secret") for slug in declaration.endpoints]
+            return [secret, *others]
+        checks = [secret]
         limits = connector_limits(connector, settings)
-        patience = {"tries": 1, "timeout_seconds": min(10.0, limits.timeout_seconds)}
+        timeout_seconds = min(10.0, limits.timeout_seconds)
+        patience = {"tries": 1, "timeout_seconds": timeout_seconds}
         session = new_session(
-            connector.base_url, auth_key(connector), limits.model_copy(update=patience), outbound
+            connector.base_url,
+            auth_key(connector),
+            limits.model_copy(update=patience),
+            outbound,
         )
         try:
             for slug in declaration.endpoints:
-                checks.append(self._test_endpoint(declaration, slug, session, settings))
+                check = self._test_endpoint(declaration, slug, session, settings)
+                checks.append(check)
         finally:
             session.close()
         return checks
 
     def _test_endpoint(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> Check:
         endpoint = declaration.endpoints[slug]
         if endpoint.ids is not None and endpoint.ids.table is not None:
@@ -132,9 +163,12 @@ class DeclaredKind(SourceKind):
                 may_be_one=not endpoint.has_pages,
                 max_record_bytes=settings.runs.max_record_bytes,
             )
+            place = self.place_of(endpoint)
+            counted = f"{len(found)} records in one answer of {place}"
             large = sum(map(is_cut, found))
-            told = f", {large} of them larger than MAX_RECORD_BYTES" if large else ""
-            return f"{len(found)} records in one answer of {self.place_of(endpoint)}{told}"
+            if large:
+                return f"{counted}, {large} of them larger than MAX_RECORD_BYTES"
+            return counted
 
         return attempt(slug, ask)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import msgspec
 
 from sync_pipelines.batches.layout import KeptRecords
-from sync_pipelines.batches.raw_json import compile_path, elements, follow, members
-from sync_pipelines.batches.typed import NOT_TYPED, Path, TypedReader, is_plain
+from sync_pipelines.batches.raw_json import Step, compile_path, elements, follow, members
+from sync_pipelines.batches.typed import Path, TypedReader, is_plain
 from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Column
 from sync_pipelines.sources.declared.keeper import Keeper
-from sync_pipelines.sources.declared.paths import source_paths
+from sync_pipelines.sources.declared.locator import ListLocator, quoted_name
+from sync_pipelines.sources.declared.paths import path_of, records_path, source_paths
 
-_MARK = b'"\x7fhere are the records"'
+SHOWN_COLUMNS = 10
 
 
 class DeclaredLayout:
@@ -29,96 +26,85 @@ class DeclaredLayout:
     """
 
     def __init__(
-        self, endpoint: Endpoint, columns: Sequence[Column], masked: frozenset[str] = frozenset()
+        self,
+        endpoint: Endpoint,
+        columns: Sequence[Column],
+        masked: frozenset[str] = frozenset(),
     ) -> None:
         names = [column.name for column in columns]
         self._keeper = Keeper(endpoint, names, masked)
-        self._names, self._flattens = frozenset(names), endpoint.flatten
-        self._places = _places(endpoint, names)
-        self._unseen = {name: path for name, path in self._places.items() if name in self._names}
+        self._names = names
+        self._unseen = _paths_by_column(endpoint, names)
         steps = _steps(endpoint)
-        self._outer, self._inner = steps or ((), ())
-        cursor = endpoint.cursor.field if endpoint.cursor is not None else None
-        self.reader = TypedReader(
+        self._outer: Path = ()
+        self._inner: Path = ()
+        if steps is not None:
+            self._outer, self._inner = steps
+        self.reader = self._typed_reader(endpoint, columns)
+        if steps is None or not _is_typed(endpoint, names):
+            self.reader.is_possible = False
+        self._locator: ListLocator | None = None
+        if self.reader.is_possible and self._outer:
+            self._locator = ListLocator(self._outer)
+
+    def _typed_reader(self, endpoint: Endpoint, columns: Sequence[Column]) -> TypedReader:
+        """The decoder of records whose columns have the declared types."""
+        paths: dict[int, Path] = {}
+        cursor: int | None = None
+        cursor_field = endpoint.cursor.field if endpoint.cursor is not None else None
+        for place, column in enumerate(columns):
+            if column.name in self._unseen:
+                paths[place] = self._unseen[column.name]
+            if column.name == cursor_field:
+                cursor = place
+        reader = TypedReader(
             columns,
-            {place: self._places[name] for place, name in enumerate(names) if name in self._places},
+            paths,
             (None, *self._inner),
-            cursor=names.index(cursor) if cursor in names else None,
+            cursor=cursor,
             keeps_objects=not endpoint.flatten,
         )
-        is_found = (
-            steps is not None and (cursor is None or cursor in names) and endpoint.ids is None
-        )
-        # What is asked for by its id is judged record by record.
-        self.reader.is_possible = (
-            self.reader.is_possible
-            and is_found
-            and all(map(is_plain, (*self._outer, *self._inner)))
-        )
-        self._locator: Any = (
-            _locator(self._outer) if self.reader.is_possible and self._outer else None
-        )
-        self._named = (
-            json.dumps(self._outer[-1], ensure_ascii=False).encode()
-            if self._locator is not None
-            else b""
-        )
-        self._lists_behind = 0
+        steps = (*self._outer, *self._inner)
+        if not all(map(is_plain, steps)):
+            reader.is_possible = False
+        return reader
 
     @property
     def absent(self) -> frozenset[str]:
         """Names of columns whose field was in no record so far."""
-        return self._names - self._keeper.seen
+        return frozenset(self._names) - self._keeper.seen
+
+    def warnings(self) -> list[str]:
+        """What a person should know of columns whose field was in no record."""
+        absent = self.absent
+        if not absent:
+            return []
+        names = [name for name in self._names if name in absent]
+        shown = ", ".join(names[:SHOWN_COLUMNS])
+        return [f"no record had the fields of {shown}: did the source rename them?"]
 
     def locate(self, body: bytes) -> bytes | None:
         """The text of the list of records; None where only `keep` finds the records."""
         if self._locator is None:
             return body
-        return self._locate_by_guess(body) or self._locate_by_parsing(body)
-
-    def _locate_by_guess(self, body: bytes) -> bytes | None:
-        """The list between its name and where earlier ones ended; None where what is around it does not prove that.
-
-        What is around the list is short, so this costs next to nothing. The typed decoder reads the list itself.
-        """
-        start = body.find(self._named)
-        start = body.find(b"[", start + len(self._named)) if start >= 0 else -1
-        end = len(body)
-        for _ in range(self._lists_behind + 1):
-            end = body.rfind(b"]", 0, end)
-        if not 0 <= start < end or end - start < len(body) // 2:
-            return None
-        around = body[:start] + _MARK + body[end + 1 :]
-        is_sure = around.count(_MARK) == 1 and self._found_in(around) == _MARK
-        return body[start : end + 1] if is_sure else None
-
-    def _locate_by_parsing(self, body: bytes) -> bytes | None:
-        found = self._found_in(body)
-        if found is None:
-            return None
-        behind = body.rpartition(found)[2]
-        self._lists_behind = behind.count(b"]")
-        return found
-
-    def _found_in(self, body: bytes) -> bytes | None:
-        try:
-            found = self._locator.decode(body)
-        except NOT_TYPED:
-            return None
-        for _ in self._outer:
-            found = found.f0
-        return bytes(found)
+        return self._locator.locate(body)
 
     def note_seen(self, located: bytes) -> None:
         """Take in which columns have a field in these records, which the typed decoder took."""
         seen = self._keeper.seen
-        self._unseen = {name: path for name, path in self._unseen.items() if name not in seen}
-        waiting = {
-            name: path for name, path in self._unseen.items() if _is_named(path[-1], located)
-        }
-        for raw in self._records(located) if waiting else ():
-            seen.update(name for name, path in waiting.items() if _has(raw, path))
-            waiting = {name: path for name, path in waiting.items() if name not in seen}
+        waiting: dict[str, Path] = {}
+        for name, path in list(self._unseen.items()):
+            if name in seen:
+                del self._unseen[name]
+            elif _is_named(path[-1], located):
+                waiting[name] = path
+        if not waiting:
+            return
+        for raw in self._records(located):
+            for name, path in list(waiting.items()):
+                if _has(raw, path):
+                    seen.add(name)
+                    del waiting[name]
             if not waiting:
                 return
 
@@ -128,63 +114,84 @@ class DeclaredLayout:
 
     def keep_located(self, located: bytes) -> KeptRecords:
         """As `Layout.keep_located`."""
-        return self._keeper.keep_each(self._records(located))
+        records = self._records(located)
+        return self._keeper.keep_each(records)
 
     def keep_large(self, located: bytes, least_bytes: int) -> Iterator[tuple[int, bytes]]:
         """As `Layout.keep_large`."""
-        for place, raw in enumerate(self._records(located)):
+        records = self._records(located)
+        for place, raw in enumerate(records):
             if len(raw) >= least_bytes:
                 yield place, self._keeper.keep_one(raw)
 
     def _records(self, located: bytes) -> list[bytes]:
         records = elements(located) or []
         for step in self._inner:
-            records = [inner for raw in records for inner in follow(raw, step)]
+            outer = records
+            records = []
+            for raw in outer:
+                records += follow(raw, step)
         return records
 
 
-def _places(endpoint: Endpoint, names: Sequence[str]) -> dict[str, Path]:
+def _paths_by_column(endpoint: Endpoint, names: Sequence[str]) -> dict[str, Path]:
     """Where each column's value is; of two that come from one field only the last one is filled."""
     paths = source_paths(endpoint)
-    owners = {paths.get(name) or (name,): name for name in names}
-    owners |= {
-        tuple(source.split(".")): target
-        for source, target in endpoint.mapping.items()
-        if target not in names
-    }
-    return {name: path for path, name in owners.items()}
+    owners: dict[Path, str] = {}
+    for name in names:
+        path = paths.get(name) or (name,)
+        owners[path] = name
+    # A field that is mapped to what is no column fills none.
+    for source, target in endpoint.mapping.items():
+        if target not in names:
+            owners.pop(path_of(source), None)
+    by_column = {}
+    for path, name in owners.items():
+        by_column[name] = path
+    return by_column
 
 
-def _steps(endpoint: Endpoint) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+def _is_typed(endpoint: Endpoint, names: Sequence[str]) -> bool:
+    """Whether the typed decoder can judge the records: what is asked for by its id is judged record by record."""
+    if endpoint.ids is not None:
+        return False
+    if endpoint.cursor is None:
+        return True
+    return endpoint.cursor.field in names
+
+
+def _steps(endpoint: Endpoint) -> tuple[Path, Path] | None:
     """The names that lead to the list of records, and those from an element to its record; None with an index."""
-    first = endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
-    steps = compile_path(first)
-    places = [place for place, step in enumerate(steps) if step is None]
-    at = places[0] if places else len(steps)
-    outer, inner = steps[:at], steps[at + 1 :]
-    if not all(isinstance(step, str) for step in (*outer, *inner)):
+    steps = compile_path(records_path(endpoint))
+    at = len(steps)
+    if None in steps:
+        at = steps.index(None)
+    outer = _names(steps[:at])
+    inner = _names(steps[at + 1 :])
+    if outer is None or inner is None:
         return None
-    return tuple(map(str, outer)), tuple(map(str, inner))
+    return outer, inner
 
 
-def _locator(names: Sequence[str]) -> Any:
-    wanted: Any = msgspec.Raw
-    for name in reversed(names):
-        wanted = msgspec.defstruct("At", [("f0", wanted)], rename={"f0": name})
-    return msgspec.json.Decoder(wanted)
+def _names(steps: Sequence[Step]) -> Path | None:
+    """The steps where all of them are names; else None."""
+    names = [step for step in steps if isinstance(step, str)]
+    if len(names) < len(steps):
+        return None
+    return tuple(names)
 
 
 def _is_named(name: str, text: bytes) -> bool:
     """Whether a field of this name can be in a text; a name may be spelled with escapes."""
-    return (
-        b"\\" in text
-        or json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass") in text
-    )
+    return b"\\" in text or quoted_name(name) in text
 
 
 def _has(raw: bytes, path: Path) -> bool:
     """Whether a record has a member at a path."""
-    value: bytes | None = raw
+    value = raw
     for part in path:
-        value = (members(value) or {}).get(part) if value is not None else None
-    return value is not None
+        inner = members(value)
+        if inner is None or part not in inner:
+            return False
+        value = inner[part]
+    return True

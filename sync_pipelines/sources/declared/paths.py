@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sync_pipelines.batches.typed import Path
 from sync_pipelines.model.endpoint import Endpoint
 
 SEPARATOR = "_"
@@ -9,20 +10,48 @@ MAX_NESTED = 100
 """Deeper objects are no columns, and would take the reader beyond what Python can call."""
 
 
-def source_paths(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
+def source_paths(endpoint: Endpoint) -> dict[str, Path]:
     """Where each column of the table comes from."""
-    paths = {target: tuple(source.split(".")) for source, target in endpoint.mapping.items()}
+    paths: dict[str, Path] = {}
+    for written, target in endpoint.mapping.items():
+        paths[target] = path_of(written)
     for column in endpoint.columns or ():
-        if isinstance(column.source, list):
-            paths[column.name] = tuple(column.source)
-        elif column.source is not None:
-            paths[column.name] = tuple(column.source.split("."))
+        source = column.source
+        if isinstance(source, list):
+            paths[column.name] = tuple(source)
+        elif source is not None:
+            paths[column.name] = path_of(source)
     return paths
+
+
+def records_path(endpoint: Endpoint) -> str:
+    """JSONPath of the records; of several the first."""
+    records = endpoint.records
+    return records if isinstance(records, str) else records[0]
+
+
+def path_of(written: str) -> Path:
+    """A path as a connector file has it, with dots."""
+    names = written.split(".")
+    return tuple(names)
 
 
 def id_column(endpoint: Endpoint) -> str | None:
     """The column that holds the ids of an id list."""
     if endpoint.ids is None:
         return None
-    keys = endpoint.key or [column.name for column in endpoint.columns or () if column.key]
-    return endpoint.ids.column or (keys[0] if keys else None)
+    if endpoint.ids.column:
+        return endpoint.ids.column
+    keys = key_columns(endpoint)
+    return keys[0] if keys else None
+
+
+def key_columns(endpoint: Endpoint) -> list[str]:
+    """The columns of the business key."""
+    if endpoint.key:
+        return endpoint.key
+    names = []
+    for column in endpoint.columns or ():
+        if column.key:
+            names.append(column.name)
+    return names

@@ -31,7 +31,7 @@ from sync_pipelines.sources.declared.endpoints import declaration_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout
 from sync_pipelines.sources.dlt_resource.items import pages_of, records_of
 from sync_pipelines.sources.dlt_resource.start import begin_at, behind, cursor_path
-from sync_pipelines.sources.http.guarded import Traffic
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.source import WalkedSource
 
 INCREMENTAL = "incremental"
@@ -44,12 +44,17 @@ _SILENT = (
 )
 
 
-def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, base_url: str) -> Any:
+def call_source(
+    place: str,
+    arguments: Mapping[str, Any],
+    outbound: Outbound,
+    base_url: str,
+) -> Any:
     """What a source or resource function returns.
 
     Args:
         place: `module.function`.
-        arguments: of the function; `env:NAME`, however deep inside, stands for the value of a variable.
+        arguments: of the function; `env:NAME`, however deep inside, is replaced by the value of a variable.
         outbound: which secrets may go to the address.
         base_url: the address that the source asks.
 
@@ -67,9 +72,9 @@ def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, ba
             next_command="install the package of the source, or put its folder on PYTHONPATH",
         ) from None
     _check_callable(function, place)
-    given = {
-        argument: _resolved(value, outbound, base_url) for argument, value in arguments.items()
-    }
+    given = {}
+    for argument, value in arguments.items():
+        given[argument] = _resolved(value, outbound, base_url)
     try:
         with _own_state():
             return function(**given)
@@ -86,7 +91,9 @@ def _own_state() -> AbstractContextManager[Any]:
 
 def _check_callable(function: Any, place: str) -> None:
     """Refuse a source that was made once: it is read to its end by the first run, and the next one gets nothing."""
-    if not callable(function) or (isinstance(function, DltResource) and function.args_bound):
+    if not callable(function):
+        raise _made_once(place)
+    if isinstance(function, DltResource) and function.args_bound:
         raise _made_once(place)
 
 
@@ -104,12 +111,13 @@ def _resolved(value: Any, outbound: Outbound, base_url: str) -> Any:
         outbound.check_secret(value, base_url)
         return resolve_secret(value)
     if isinstance(value, Mapping):
-        return {name: _resolved(inner, outbound, base_url) for name, inner in value.items()}
-    return (
-        [_resolved(inner, outbound, base_url) for inner in value]
-        if isinstance(value, list)
-        else value
-    )
+        resolved = {}
+        for name, inner in value.items():
+            resolved[name] = _resolved(inner, outbound, base_url)
+        return resolved
+    if isinstance(value, list):
+        return [_resolved(inner, outbound, base_url) for inner in value]
+    return value
 
 
 def find_resource(made: Any, name: str, place: str) -> DltResource:
@@ -150,12 +158,13 @@ def _refusal(error: BaseException, place: str) -> SyncError:
             return cause
         cause = cause.__cause__ or cause.__context__
     last = chain[-1]
-    told = f"{type(last).__name__}: {printable(str(last), 300)}"
+    message = printable(str(last), 300)
+    excerpt = f"{type(last).__name__}: {message}"
     if any(isinstance(one, _SILENT) for one in chain):
         return SourceUnreachableError(
-            f"The source {printable(place)} could not reach its API", excerpt=told
+            f"The source {printable(place)} could not reach its API", excerpt=excerpt
         )
-    return SourceContractError(f"The source {printable(place)} failed", excerpt=told)
+    return SourceContractError(f"The source {printable(place)} failed", excerpt=excerpt)
 
 
 @dataclass(frozen=True)
@@ -176,7 +185,11 @@ class DeclaredResource:
     def of(cls, declaration: Declaration, slug: str) -> DeclaredResource:
         """The resource of an endpoint."""
         endpoint = declaration.endpoints[slug]
-        return cls(declaration.source or "", endpoint.resource or slug, endpoint)
+        return cls(
+            place=declaration.source or "",
+            name=endpoint.resource or slug,
+            endpoint=endpoint,
+        )
 
 
 class DltResourceSource(WalkedSource):
@@ -201,7 +214,12 @@ class DltResourceSource(WalkedSource):
     def _call(self) -> Any:
         place = self._resource.place
         arguments = self._declaration.arguments
-        return call_source(place, arguments, self._outbound, self._connector.base_url)
+        return call_source(
+            place,
+            arguments,
+            self._outbound,
+            self._connector.base_url,
+        )
 
     def walk(
         self,
@@ -213,7 +231,13 @@ class DltResourceSource(WalkedSource):
         """As `WalkedSource.walk`."""
         # Before each page, so that a cancelled run stops the resource and not only the table.
         number = before()
-        bodies = bodies_of(self._call(), self._resource, self.page_size, after, self._codec)
+        bodies = bodies_of(
+            self._call(),
+            self._resource,
+            self.page_size,
+            after,
+            self._codec,
+        )
         for asked, body in enumerate(bodies, 1):
             if asked > self._max_pages:
                 raise SourceContractError(
@@ -246,7 +270,8 @@ def bodies_of(
             items = iter(resource)
         records = records_of(items)
         if endpoint.cursor is not None:
-            records = behind(records, cursor_path(endpoint), codec, after)
+            path = cursor_path(endpoint)
+            records = behind(records, path, codec, after)
         yield from pages_of(records, page_size)
     except SyncError:
         raise

@@ -27,7 +27,8 @@ def pages_of(records: Iterable[Any], size: int) -> Iterator[bytes]:
     """
     waiting: list[Any] = []
     for record in records:
-        waiting.append(_plain(record) if _has_names(record) else _pairs(record))
+        plain = _plain(record) if _has_names(record) else _pairs(record)
+        waiting.append(plain)
         if len(waiting) >= size:
             yield _encoder.encode(waiting)
             waiting = []
@@ -58,7 +59,9 @@ def records_of(items: Iterable[Any]) -> Iterator[Any]:
 
 def _not_finite(is_nan: bool, is_negative: bool) -> msgspec.Raw:
     """The word that lenient writers of JSON have for it: its record goes to quarantine, where null would pass."""
-    return msgspec.Raw(b"NaN" if is_nan else b"-Infinity" if is_negative else b"Infinity")
+    if is_nan:
+        return msgspec.Raw(b"NaN")
+    return msgspec.Raw(b"-Infinity" if is_negative else b"Infinity")
 
 
 def _is_text(value: str) -> bool:
@@ -71,14 +74,17 @@ def _is_text(value: str) -> bool:
 
 
 def _has_names(record: Any) -> bool:
-    return not isinstance(record, Mapping) or all(
-        isinstance(name, str) and _is_text(name) for name in record
-    )
+    if not isinstance(record, Mapping):
+        return True
+    return all(isinstance(name, str) and _is_text(name) for name in record)
 
 
 def _pairs(record: Mapping[Any, Any]) -> list[Any]:
     """A record with a key that is no text as a list, which goes to quarantine as it is."""
-    return [[_plain(name), _plain(inner)] for name, inner in record.items()]
+    pairs = []
+    for name, inner in record.items():
+        pairs.append([_plain(name), _plain(inner)])
+    return pairs
 
 
 def _object(value: Mapping[Any, Any]) -> Any:
@@ -88,26 +94,36 @@ def _object(value: Mapping[Any, Any]) -> Any:
     """
     if _has_names(value):
         return {name: _plain(inner) for name, inner in value.items()}
-    spelled = (_name(name) + b":" + _encoder.encode(_plain(inner)) for name, inner in value.items())
-    return msgspec.Raw(b"{" + b",".join(spelled) + b"}")
+    members: list[bytes] = []
+    for name, inner in value.items():
+        encoded = _encoder.encode(_plain(inner))
+        members.append(_name(name) + b":" + encoded)
+    inside = b",".join(members)
+    return msgspec.Raw(b"{" + inside + b"}")
 
 
 def _name(name: Any) -> bytes:
-    return json.dumps(
-        name if isinstance(name, str) else f"\ud800 a key that is no text: {name!r}"
-    ).encode()
+    text = name if isinstance(name, str) else f"\ud800 a key that is no text: {name!r}"
+    return json.dumps(text).encode()
 
 
 def _plain(value: Any) -> Any:
     match value:
         case str():
-            return value if _is_text(value) else msgspec.Raw(json.dumps(value).encode())
+            if _is_text(value):
+                return value
+            escaped = json.dumps(value)
+            return msgspec.Raw(escaped.encode())
         case None | bool() | int():
             return value
         case float():
-            return value if math.isfinite(value) else _not_finite(math.isnan(value), value < 0)
+            if math.isfinite(value):
+                return value
+            return _not_finite(math.isnan(value), value < 0)
         case Decimal():
-            return value if value.is_finite() else _not_finite(value.is_nan(), value.is_signed())
+            if value.is_finite():
+                return value
+            return _not_finite(value.is_nan(), value.is_signed())
         case Mapping():
             return _object(value)
         case list() | tuple() | set() | frozenset():
@@ -117,7 +133,8 @@ def _plain(value: Any) -> Any:
         case UUID():
             return str(value)
         case bytes() | bytearray() | memoryview():
-            return base64.b64encode(value).decode()
+            encoded = base64.b64encode(value)
+            return encoded.decode()
     raise SourceContractError(
         f"A value of the resource is a {type(value).__name__}, which has no place in a record."
     )

@@ -21,6 +21,7 @@ from sync_pipelines.sources.dlt_resource.adapter import (
     call_source,
 )
 from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.kind import Problem
 from sync_pipelines.sources.source import Source
 
 _SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|(api|access|private)_?key)$")
@@ -32,7 +33,7 @@ class DltKind(DeclaredKind):
     endpoint_keys = frozenset({"resource"})
     connector_keys = frozenset({"source", "arguments"})
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """As `SourceKind.check_declaration`."""
         yield from super().check_declaration(declaration)
         if declaration.source is None:
@@ -46,7 +47,14 @@ class DltKind(DeclaredKind):
             yield ("arguments", *place), "a secret is given as a reference, env:NAME"
         for slug, endpoint in declaration.endpoints.items():
             if endpoint.records != "$":
-                yield ("endpoints", slug, "records"), "a resource yields its records themselves"
+                yield (
+                    (
+                        "endpoints",
+                        slug,
+                        "records",
+                    ),
+                    "a resource yields its records themselves",
+                )
             if endpoint.cursor is not None and endpoint.cursor.param != INCREMENTAL:
                 yield (
                     ("endpoints", slug, "cursor"),
@@ -58,12 +66,21 @@ class DltKind(DeclaredKind):
         return DltResourceSource(context, endpoint)
 
     def sample(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> bytes:
         """As `SourceKind.sample`."""
         resource = DeclaredResource.of(declaration, slug)
         arguments = declaration.arguments
-        made = call_source(resource.place, arguments, session.outbound, declaration.base_url)
+        made = call_source(
+            resource.place,
+            arguments,
+            session.outbound,
+            declaration.base_url,
+        )
         return next(bodies_of(made, resource, SAMPLE_RECORDS), b"[]")
 
     def place_of(self, endpoint: Endpoint) -> str:
@@ -73,22 +90,23 @@ class DltKind(DeclaredKind):
 
 def _clear_secrets(value: Any) -> Iterator[tuple[str, ...]]:
     """Places of texts that are secrets by their name, and no references."""
-    named = (
-        value.items()
-        if isinstance(value, Mapping)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for name, inner in named:
-        if (
-            _SECRET_NAME.search(str(name))
-            and isinstance(inner, str)
-            and inner
-            and not is_reference(inner)
-        ):
-            yield (str(name),)
-        yield from ((str(name), *place) for place in _clear_secrets(inner))
+    for name, inner in _named_values(value):
+        is_text = isinstance(inner, str) and inner
+        if is_text and _SECRET_NAME.search(name) and not is_reference(inner):
+            yield (name,)
+        for place in _clear_secrets(inner):
+            yield (name, *place)
+
+
+def _named_values(value: Any) -> Iterator[tuple[str, Any]]:
+    """What is inside of an object, by its names, or of a list, by its numbers."""
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
+    for name, inner in inside:
+        yield str(name), inner
 
 
 KIND = DltKind()

@@ -1,7 +1,7 @@
-"""Where a dlt resource begins, and which of its records lie before that, in the order of the cursor's codec.
+"""Where a dlt resource begins, and which of its records come before that, in the order of the cursor's codec.
 
-dlt compares cursors as Python does: as text "10" comes before "9", and Monday before Sunday. So dlt only tells the
-resource where to begin, and what is left out is decided here.
+dlt compares cursors as Python does: as text "10" comes before "9", and Monday before Sunday. So dlt only gives the
+resource its start, and what is left out is decided here.
 """
 
 from __future__ import annotations
@@ -26,31 +26,45 @@ _FIXED_WIDTH = (Codec.TEXT, Codec.DIGITS)
 
 
 class Start(dlt.sources.incremental[Any]):
-    """Tells a resource where to begin, and lets every record through: null cursors and those of another type, too."""
+    """Gives a resource its start, and lets every record through: null cursors and those of another type, too."""
 
     def __call__(self, rows: Any, meta: Any = None) -> Any:
         """As dlt's, which would drop what it takes for older."""
         return rows
 
 
-def begin_at(resource: DltResource, endpoint: Endpoint, after: str | None) -> None:
-    """Tell a resource where to begin; before the first read where its own incremental does."""
+def begin_at(
+    resource: DltResource,
+    endpoint: Endpoint,
+    after: str | None,
+) -> None:
+    """Give a resource its start; before the first read, the one that its own incremental has."""
     assert endpoint.cursor is not None
     own = _own_start(resource)
     value = own if after is None else _typed(after, own, endpoint)
-    resource.apply_hints(incremental=Start(_quoted(cursor_path(endpoint)), initial_value=value))
+    path = _quoted(cursor_path(endpoint))
+    start = Start(path, initial_value=value)
+    resource.apply_hints(incremental=start)
 
 
 def cursor_path(endpoint: Endpoint) -> tuple[str, ...]:
     """Where in a record its cursor is."""
-    field = endpoint.cursor.field if endpoint.cursor is not None else ""
-    return source_paths(endpoint).get(field, (field,))
+    field = _cursor_field(endpoint)
+    paths = source_paths(endpoint)
+    return paths.get(field, (field,))
+
+
+def _cursor_field(endpoint: Endpoint) -> str:
+    return endpoint.cursor.field if endpoint.cursor is not None else ""
 
 
 def behind(
-    records: Iterable[Any], path: tuple[str, ...], codec: Codec | None, after: str | None
+    records: Iterable[Any],
+    path: tuple[str, ...],
+    codec: Codec | None,
+    after: str | None,
 ) -> Iterator[Any]:
-    """The records that are not before a cursor; those whose place nobody can tell stay.
+    """The records that are not before a cursor; those whose place is not known stay.
 
     Args:
         records: of the resource.
@@ -58,77 +72,114 @@ def behind(
         codec: of the cursor; None = not known.
         after: the cursor, None = everything.
     """
+    if codec is None or after is None:
+        yield from records
+        return
     for record in records:
-        if codec is None or after is None or not _is_before(_told(record, path), after, codec):
+        value = _cursor_of(record, path)
+        if not _is_before(value, after, codec):
             yield record
 
 
 def _is_before(value: str | None, after: str, codec: Codec) -> bool:
-    if (
-        value is None
-        or codec is Codec.OPAQUE
-        or (codec in _FIXED_WIDTH and len(value) != len(after))
-    ):
+    if value is None or codec is Codec.OPAQUE:
+        return False
+    if codec in _FIXED_WIDTH and len(value) != len(after):
         return False
     try:
-        return bool(order_key(codec, value) < order_key(codec, after))
+        start = order_key(codec, after)
+        return bool(order_key(codec, value) < start)
     except (CursorProtocolError, UnicodeEncodeError):
         return False
 
 
-def _told(record: Any, path: tuple[str, ...]) -> str | None:
+def _cursor_of(record: Any, path: tuple[str, ...]) -> str | None:
     """The cursor of a record as the page will have it; None where there is none."""
     value = record
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     if isinstance(value, (date, datetime)):
         return value.isoformat()
-    is_scalar = isinstance(value, (str, int, Decimal)) and not isinstance(value, bool)
-    return str(value) if is_scalar else None
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (str, int, Decimal)):
+        return str(value)
+    return None
 
 
 def _own_start(resource: DltResource) -> Any:
     """The `initial_value` that the resource's own incremental has; None where it has none."""
-    wrapper = resource.incremental
-    own = wrapper.incremental if isinstance(wrapper, IncrementalResourceWrapper) else wrapper
-    if own is None and callable(resource._pipe.gen):
-        signature = inspect.signature(inspect.unwrap(resource._pipe.gen))
-        argument = IncrementalResourceWrapper.get_incremental_arg(signature)
-        given = resource.explicit_args if resource.args_bound else {}
-        own = given.get(argument.name, argument.default) if argument is not None else None
+    own: Any = resource.incremental
+    if isinstance(own, IncrementalResourceWrapper):
+        own = own.incremental
+    if own is None:
+        own = _incremental_argument(resource)
     return getattr(own, "initial_value", None)
 
 
+def _incremental_argument(resource: DltResource) -> Any:
+    """The incremental among the arguments of the resource's function; None where it has none."""
+    function = resource._pipe.gen
+    if not callable(function):
+        return None
+    signature = inspect.signature(inspect.unwrap(function))
+    argument = IncrementalResourceWrapper.get_incremental_arg(signature)
+    if argument is None:
+        return None
+    given = resource.explicit_args if resource.args_bound else {}
+    return given.get(argument.name, argument.default)
+
+
 def _typed(after: str, own: Any, endpoint: Endpoint) -> Any:
-    """The cursor in the type in which the resource begins; without such a word of it, in that of a whole number."""
+    """The cursor in the type of the resource's own start; where it has none, in that of the declared column."""
     try:
         match own:
             case datetime():
                 moment = datetime.fromisoformat(after)
-                is_aware = own.tzinfo is not None
-                if (moment.tzinfo is not None) == is_aware:
-                    return moment
-                return (
-                    moment.replace(tzinfo=UTC)
-                    if is_aware
-                    else moment.astimezone(UTC).replace(tzinfo=None)
-                )
+                return _in_zone_of(own, moment)
             case date():
-                return datetime.fromisoformat(after).date()
+                moment = datetime.fromisoformat(after)
+                return moment.date()
             case bool() | str():
                 return after
             case int() | float() | Decimal():
                 return type(own)(after)
     except (ValueError, ArithmeticError):
         return after
-    field = endpoint.cursor.field if endpoint.cursor is not None else ""
-    declared = next((one.type for one in endpoint.columns or () if one.name == field), "text")
-    is_whole = parse_type(declared).kind in INTEGER_BITS and after.removeprefix("-").isdecimal()
-    return int(after) if is_whole else after
+    return _typed_by_column(after, endpoint)
+
+
+def _in_zone_of(own: datetime, moment: datetime) -> datetime:
+    """The moment with a time zone where the resource's own start has one, else without."""
+    is_aware = own.tzinfo is not None
+    if (moment.tzinfo is not None) == is_aware:
+        return moment
+    if is_aware:
+        return moment.replace(tzinfo=UTC)
+    utc = moment.astimezone(UTC)
+    return utc.replace(tzinfo=None)
+
+
+def _typed_by_column(after: str, endpoint: Endpoint) -> Any:
+    """The cursor as a whole number where its column is declared as one."""
+    field = _cursor_field(endpoint)
+    declared = "text"
+    for column in endpoint.columns or ():
+        if column.name == field:
+            declared = column.type
+    digits = after.removeprefix("-")
+    if parse_type(declared).kind in INTEGER_BITS and digits.isdecimal():
+        return int(after)
+    return after
 
 
 def _quoted(path: tuple[str, ...]) -> str:
     """The path as dlt's JSONPath; a name that is no plain word in quotes."""
-    return ".".join(
-        name if name.isidentifier() else "'" + name.replace("'", "\\'") + "'" for name in path
-    )
+    return ".".join(map(_quoted_name, path))
+
+
+def _quoted_name(name: str) -> str:
+    if name.isidentifier():
+        return name
+    escaped = name.replace("'", "\\'")
+    return f"'{escaped}'"

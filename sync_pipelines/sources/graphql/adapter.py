@@ -16,6 +16,9 @@ from sync_pipelines.model.pagination import ConnectionPagination
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout
+from sync_pipelines.sources.declared.paths import records_path
+from sync_pipelines.sources.declared.seen_pages import SeenPages
+from sync_pipelines.sources.declared.stated_total import StatedTotal
 from sync_pipelines.sources.graphql.answers import (
     PageInfo,
     check_errors,
@@ -23,10 +26,9 @@ from sync_pipelines.sources.graphql.answers import (
     goes_on,
     page_info_of,
 )
-from sync_pipelines.sources.http.guarded import GuardedSession, Reply, Traffic
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import HttpRequest, Reply, Traffic
 from sync_pipelines.sources.source import WalkedSource
-
-SHOWN_COLUMNS = 10
 
 
 class GraphqlSource(WalkedSource):
@@ -38,20 +40,20 @@ class GraphqlSource(WalkedSource):
     """
 
     def __init__(self, context: ReadContext, endpoint: Endpoint) -> None:
+        entity = context.entity
         self._session = context.open_session()
-        self._entity = context.entity
         self._endpoint = endpoint
         self._max_pages = context.max_pages
-        self.page_size = page_size_of(endpoint, context.entity.policy.page_size, context.settings)
-        self._layout = DeclaredLayout(endpoint, context.entity.columns, context.masked)
+        self.page_size = page_size_of(endpoint, entity.policy.page_size, context.settings)
+        self._layout = DeclaredLayout(endpoint, entity.columns, context.masked)
         self.layout = self._layout
-        self._totals: set[int | None] = set()
+        self._stated = StatedTotal()
         self._records = 0
 
     @property
     def total(self) -> int | None:
         """As `Source.total`."""
-        return next(iter(self._totals)) if len(self._totals) == 1 else None
+        return self._stated.total
 
     def walk(
         self,
@@ -61,13 +63,20 @@ class GraphqlSource(WalkedSource):
         before: Callable[[], int],
     ) -> Iterator[Page]:
         """As `WalkedSource.walk`."""
-        self._totals.clear()
+        self._stated.begin()
+        # What a filter leaves out may or may not be part of the count.
+        is_counted = after is None and self._endpoint.pagination.checked
         cursor: str | None = None
-        known: set[str] = set()
-        digests: set[bytes] = set()
-        for _ in range(self._max_pages):
+        seen = SeenPages(self._max_pages)
+        while True:
+            seen.note_request(cursor or "")
             number = before()
-            variables = variables_for(self._endpoint, self.page_size, cursor=cursor, since=after)
+            variables = variables_for(
+                self._endpoint,
+                self.page_size,
+                cursor=cursor,
+                since=after,
+            )
             page, info = ask(
                 self._session,
                 self._endpoint,
@@ -77,41 +86,26 @@ class GraphqlSource(WalkedSource):
             )
             self._records += page.fetched
             if page.fetched:
-                if page.digest in digests:
-                    raise SourceContractError(
-                        "The source sends the same records for two pages: it is looping."
-                    )
-                digests.add(page.digest)
+                seen.note_records(page.digest)
                 yield page
-            # What a filter leaves out may or may not be part of the count.
-            is_counted = after is None and self._endpoint.pagination.checked
-            self._totals.add(info.total if is_counted else None)
+            self._stated.note(info.total if is_counted else None)
             if not info.has_next:
                 return
             cursor = info.end_cursor
-            if cursor in known:
-                raise SourceContractError(
-                    "The source leads back to a page that was read already: it is looping."
-                )
-            known.add(cursor or "")
-        raise SourceContractError(
-            f"The source was asked {self._max_pages} times in one read without coming to an end.",
-            next_command="raise MAX_PAGES if it really holds that much",
-        )
 
-    def _decoded(self, decoder: PageDecoder, number: int, reply: Reply) -> tuple[Page, PageInfo]:
-        return decoder.decode(number, reply.body), info_of(self._endpoint, reply.body)
+    def _decoded(
+        self,
+        decoder: PageDecoder,
+        number: int,
+        reply: Reply,
+    ) -> tuple[Page, PageInfo]:
+        page = decoder.decode(number, reply.body)
+        info = info_of(self._endpoint, reply.body)
+        return page, info
 
     def warnings(self) -> list[str]:
         """Columns that no record had."""
-        absent = [
-            column.name for column in self._entity.columns if column.name in self._layout.absent
-        ]
-        if not self._records or not absent:
-            return []
-        return [
-            f"no record had the fields of {', '.join(absent[:SHOWN_COLUMNS])}: did the source rename them?"
-        ]
+        return self._layout.warnings() if self._records else []
 
 
 def ask(
@@ -131,14 +125,22 @@ def ask(
         check_errors(reply.body)
         return parse(reply)
 
-    body = json.dumps({"query": endpoint.query, "variables": variables}).encode()
-    headers = {"Content-Type": "application/json"}
-    url = f"{session.base_url}{endpoint.path}"
-    return session.request("POST", url, None, traffic, checked, headers=headers, body=body)
+    body = json.dumps({"query": endpoint.query, "variables": variables})
+    request = HttpRequest(
+        "POST",
+        f"{session.base_url}{endpoint.path}",
+        headers={"Content-Type": "application/json"},
+        body=body.encode(),
+    )
+    return session.send(request, checked, traffic)
 
 
 def variables_for(
-    endpoint: Endpoint, size: int, *, cursor: str | None = None, since: str | None = None
+    endpoint: Endpoint,
+    size: int,
+    *,
+    cursor: str | None = None,
+    since: str | None = None,
 ) -> dict[str, Any]:
     """The variables of one request: the declared ones, the place in the connection, and the filter by the cursor."""
     variables = dict(endpoint.variables)
@@ -164,7 +166,8 @@ def info_of(endpoint: Endpoint, body: bytes) -> PageInfo:
         info = page_info_of(body, connection)
         _check_inside(endpoint, body, len(connection))
         return info
-    if "pageInfo" in connection_of(body, connection) and page_info_of(body, connection).has_next:
+    found = connection_of(body, connection)
+    if "pageInfo" in found and page_info_of(body, connection).has_next:
         raise SourceContractError(
             "The answer says that there is a next page, and the connector's file that one answer is everything.",
             next_command="declare `pagination: {type: connection}` in the connector's file",
@@ -173,7 +176,11 @@ def info_of(endpoint: Endpoint, body: bytes) -> PageInfo:
     return PageInfo(has_next=False)
 
 
-def _check_inside(endpoint: Endpoint, body: bytes, paged: int) -> None:
+def _check_inside(
+    endpoint: Endpoint,
+    body: bytes,
+    paged: int,
+) -> None:
     """Refuse an answer with another connection on the way to its records that goes on: nobody would read its rest.
 
     Args:
@@ -181,19 +188,20 @@ def _check_inside(endpoint: Endpoint, body: bytes, paged: int) -> None:
         body: of an answer without errors.
         paged: steps that lead to the connection whose pages are followed.
     """
+    if b'"pageInfo"' not in body:
+        return
     found = [body]
-    for place, step in enumerate(compile_path(records_path(endpoint))):
-        if place != paged and b'"pageInfo"' in body and any(map(goes_on, found)):
+    steps = compile_path(records_path(endpoint))
+    for place, step in enumerate(steps):
+        if place != paged and any(map(goes_on, found)):
             raise SourceContractError(
                 "Another list on the way to the records says that there is a next page, which is never asked for.",
                 next_command="ask for the records by a query whose only list with pages is their own",
             )
-        found = [inner for raw in found for inner in follow(raw, step)]
-
-
-def records_path(endpoint: Endpoint) -> str:
-    """JSONPath of the records; of several the first, and the kind takes one only."""
-    return endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
+        outer = found
+        found = []
+        for raw in outer:
+            found += follow(raw, step)
 
 
 def connection_path(endpoint: Endpoint) -> tuple[Step, ...]:

@@ -37,7 +37,7 @@ class PageInfo:
     Attributes:
         has_next: there are more.
         end_cursor: names the place behind this page; None where there are no more.
-        total: records in all, where the answer says so.
+        total: records in all, where the answer has that number.
     """
 
     has_next: bool
@@ -46,7 +46,7 @@ class PageInfo:
 
 
 def check_errors(body: bytes) -> None:
-    """Refuse an answer with errors, also one that has data beside them: nobody knows what of it is missing.
+    """Refuse an answer with errors, also one that has data beside them: it is not known what of it is missing.
 
     Raises:
         BrokenPageError: no JSON.
@@ -58,46 +58,66 @@ def check_errors(body: bytes) -> None:
     if found is None:
         raise SourceContractError("The answer is no JSON object", excerpt=_shown(body))
     errors = found.get("errors", b"").strip()
+    data = found.get("data", b"").strip()
     if errors not in _NOTHING:
-        has_data = found.get("data", b"").strip() not in (*_NOTHING, b"{}")
+        has_data = data not in (*_NOTHING, b"{}")
         raise _refusal(errors, has_data=has_data)
-    if found.get("data", b"").strip() in _NOTHING:
+    if data in _NOTHING:
         raise SourceContractError("The answer has neither data nor errors", excerpt=_shown(body))
 
 
 def _refusal(raw: bytes, *, has_data: bool) -> SyncError:
-    told = _decoded(raw)
-    errors = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
-    codes = {
-        str(code).upper()
-        for one in errors
-        for code in (one.get("type"), *_extensions(one))
-        if code is not None
-    }
-    if codes & _BUSY:
+    listed = _decoded(raw)
+    errors: list[dict[str, Any]] = []
+    codes: set[str] = set()
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict):
+            errors.append(one)
+            codes |= _codes(one)
+    busy = codes & _BUSY
+    if busy:
         return SourceBusyError(
-            f"The source answered with an error of its rate limit ({_words(codes & _BUSY)})."
+            f"The source answered with an error of its rate limit ({_words(busy)})."
         )
-    if codes & _REFUSED:
+    refused = codes & _REFUSED
+    if refused:
         return AuthenticationError(
-            f"The source answered with an error of authorization ({_words(codes & _REFUSED)})."
+            f"The source answered with an error of authorization ({_words(refused)})."
         )
-    messages = [
-        str(one.get("message", "an error without message")) for one in errors[:SHOWN_ERRORS]
-    ]
-    shown = "; ".join(messages) or raw.decode("utf-8", errors="backslashreplace")
-    more = f"; and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""
-    beside = " beside its data, of which nobody knows what is missing" if has_data else ""
+    beside = " beside its data, of which it is not known what is missing" if has_data else ""
     return SourceContractError(
         f"The answer has errors{beside}",
-        excerpt=f"{printable(shown, 400)}{more}",
+        excerpt=_messages(errors, raw),
         next_command="compare `query` and `variables` in the connector's file with the schema of the source",
     )
 
 
-def _extensions(error: dict[str, Any]) -> tuple[Any, ...]:
+def _codes(error: dict[str, Any]) -> set[str]:
+    """The codes of an error, in capitals."""
+    codes = [error.get("type")]
     extensions = error.get("extensions")
-    return (extensions.get("code"), extensions.get("type")) if isinstance(extensions, dict) else ()
+    if isinstance(extensions, dict):
+        codes.append(extensions.get("code"))
+        codes.append(extensions.get("type"))
+    capitals = set()
+    for code in codes:
+        if code is not None:
+            capitals.add(str(code).upper())
+    return capitals
+
+
+def _messages(errors: list[dict[str, Any]], raw: bytes) -> str:
+    """The messages of some errors; the text of all where they have no form that is known."""
+    messages = []
+    for error in errors[:SHOWN_ERRORS]:
+        message = error.get("message", "an error without message")
+        messages.append(str(message))
+    shown = "; ".join(messages)
+    if not shown:
+        shown = raw.decode("utf-8", errors="backslashreplace")
+    excerpt = printable(shown, 400)
+    more = len(errors) - SHOWN_ERRORS
+    return f"{excerpt}; and {more} more" if more > 0 else excerpt
 
 
 def _words(codes: set[str]) -> str:
@@ -127,8 +147,7 @@ def page_info_of(body: bytes, connection: Sequence[Step]) -> PageInfo:
             "pageInfo has no hasNextPage, so nothing tells whether there are more.",
             next_command="ask for pageInfo { hasNextPage endCursor } in `query`",
         )
-    total = _decoded(found.get("totalCount", b"null"))
-    total = total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
+    total = _count(found.get("totalCount", b"null"))
     if has_next == b"false":
         return PageInfo(has_next=False, total=total)
     cursor = _decoded(info.get("endCursor", b"null"))
@@ -154,8 +173,18 @@ def connection_of(body: bytes, connection: Sequence[Step]) -> dict[str, bytes]:
 
 def goes_on(raw: bytes) -> bool:
     """Whether an object says of its list that there are more."""
-    info = members((members(raw) or {}).get("pageInfo", b"null")) or {}
-    return info.get("hasNextPage", b"").strip() == b"true"
+    found = members(raw) or {}
+    info = members(found.get("pageInfo", b"null")) or {}
+    has_next = info.get("hasNextPage", b"")
+    return has_next.strip() == b"true"
+
+
+def _count(raw: bytes) -> int | None:
+    """A number of records; None where it is none."""
+    count = _decoded(raw)
+    if isinstance(count, bool) or not isinstance(count, int):
+        return None
+    return count if count >= 0 else None
 
 
 def _decoded(raw: bytes) -> Any:
@@ -166,4 +195,5 @@ def _decoded(raw: bytes) -> Any:
 
 
 def _shown(body: bytes) -> str:
-    return printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
+    text = body[:100_000].decode("utf-8", errors="backslashreplace")
+    return printable(text, 200) or "(empty)"

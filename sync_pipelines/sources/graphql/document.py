@@ -17,20 +17,22 @@ def variables_of(query: str) -> frozenset[str]:
     try:
         document = parse(query, no_location=True, max_tokens=MAX_TOKENS)
     except GraphQLSyntaxError as error:
-        places = ", ".join(
-            f"line {place.line}, column {place.column}" for place in error.locations or ()
-        )
-        raise ValueError(f"{error.message} ({places})") from None
+        places = [f"line {one.line}, column {one.column}" for one in error.locations or ()]
+        shown = ", ".join(places)
+        raise ValueError(f"{error.message} ({shown})") from None
     except (GraphQLError, RecursionError) as error:
         raise ValueError(str(error) or "it is nested too deeply") from None
-    operations = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
-    others = [
-        one
-        for one in document.definitions
-        if not isinstance(one, (OperationDefinitionNode, FragmentDefinitionNode))
-    ]
-    if len(operations) != 1 or others:
+    operations = []
+    has_others = False
+    for definition in document.definitions:
+        if isinstance(definition, OperationDefinitionNode):
+            operations.append(definition)
+        elif not isinstance(definition, FragmentDefinitionNode):
+            has_others = True
+    if len(operations) != 1 or has_others:
         raise ValueError("a document of an endpoint has one query, and fragments beside it")
-    if operations[0].operation is not OperationType.QUERY:
-        raise ValueError(f"a {operations[0].operation.value} is never sent; only a query is")
-    return frozenset(one.variable.name.value for one in operations[0].variable_definitions)
+    query_node = operations[0]
+    if query_node.operation is not OperationType.QUERY:
+        raise ValueError(f"a {query_node.operation.value} is never sent; only a query is")
+    names = [one.variable.name.value for one in query_node.variable_definitions]
+    return frozenset(names)

@@ -14,16 +14,17 @@ from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.kind import DeclaredKind
+from sync_pipelines.sources.declared.paths import records_path
 from sync_pipelines.sources.graphql.adapter import (
     GraphqlSource,
     ask,
     info_of,
-    records_path,
     variables_for,
 )
 from sync_pipelines.sources.graphql.document import variables_of
-from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
-from sync_pipelines.sources.kind import Resolved
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import Traffic
+from sync_pipelines.sources.kind import Problem, Resolved
 from sync_pipelines.sources.source import Source
 
 DEFAULT_PATH = "/graphql"
@@ -34,7 +35,7 @@ class GraphqlKind(DeclaredKind):
 
     endpoint_keys = frozenset({"path", "query", "variables", "pagination"})
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """As `SourceKind.check_declaration`."""
         yield from super().check_declaration(declaration)
         for slug, endpoint in declaration.endpoints.items():
@@ -43,21 +44,27 @@ class GraphqlKind(DeclaredKind):
 
     def resolve(self, declaration: Declaration, session: GuardedSession) -> Resolved:
         """As `SourceKind.resolve`: what a file may leave out is written down, so that it never changes by itself."""
-        endpoints = {slug: _completed(endpoint) for slug, endpoint in declaration.endpoints.items()}
-        return Resolved(declaration.model_copy(update={"endpoints": endpoints}))
+        endpoints = {}
+        for slug, endpoint in declaration.endpoints.items():
+            endpoints[slug] = _completed(endpoint)
+        completed = declaration.model_copy(update={"endpoints": endpoints})
+        return Resolved(completed)
 
     def open_endpoint(self, context: ReadContext, endpoint: Endpoint) -> Source:
         """As `SourceKind.open`."""
         return GraphqlSource(context, endpoint)
 
     def sample(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> bytes:
         """As `SourceKind.sample`."""
         endpoint = declaration.endpoints[slug]
-        variables = variables_for(
-            endpoint, min(SAMPLE_RECORDS, page_size_of(endpoint, None, settings))
-        )
+        page_size = page_size_of(endpoint, None, settings)
+        variables = variables_for(endpoint, min(SAMPLE_RECORDS, page_size))
         body = ask(session, endpoint, variables, Traffic(), lambda reply: reply.body)
         info_of(endpoint, body)
         assert isinstance(body, bytes)
@@ -66,23 +73,27 @@ class GraphqlKind(DeclaredKind):
 
 def _completed(endpoint: Endpoint) -> Endpoint:
     """The endpoint with the path and the pagination that its file leaves out."""
-    told = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    declared = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if "path" not in endpoint.model_fields_set:
-        told["path"] = DEFAULT_PATH
+        declared["path"] = DEFAULT_PATH
     if "pagination" not in endpoint.model_fields_set and _is_connection(endpoint):
-        told["pagination"] = {"type": "connection"}
-    return Endpoint.model_validate(told)
+        declared["pagination"] = {"type": "connection"}
+    return Endpoint.model_validate(declared)
 
 
 def _is_connection(endpoint: Endpoint) -> bool:
     steps = compile_path(records_path(endpoint))
-    return steps[-1:] == ("nodes",) or steps[-3:] == ("edges", None, "node")
+    if steps[-1:] == ("nodes",):
+        return True
+    return steps[-3:] == ("edges", None, "node")
 
 
 def _is_inside(steps: tuple[Step, ...]) -> bool:
     """Whether a connection is inside of a list, or of one element of it."""
-    names = [place for place, step in enumerate(steps) if step in ("nodes", "edges")]
-    last = names[-1] if names else 0
+    last = 0
+    for place, step in enumerate(steps):
+        if step in ("nodes", "edges"):
+            last = place
     return any(not isinstance(step, str) for step in steps[:last])
 
 
@@ -98,15 +109,13 @@ def _own_variables(endpoint: Endpoint, pagination: object) -> dict[str, str]:
     return ours
 
 
-def _problems_of_pages(
-    endpoint: Endpoint, pagination: object
-) -> Iterable[tuple[tuple[str, ...], str]]:
+def _problems_of_pages(endpoint: Endpoint, pagination: object) -> Iterable[Problem]:
     if _is_inside(compile_path(records_path(endpoint))):
         yield (
             ("records",),
             (
                 "these lists are inside of another list, and only the pages of one list can be followed: each would"
-                " be cut at its first page; ask for them by a query of their own, from the root"
+                " be cut at its first page; ask for them by a separate query, from the root"
             ),
         )
     if isinstance(pagination, NoPagination):
@@ -119,11 +128,12 @@ def _problems_of_pages(
         yield ("pagination",), "an endpoint of kind graphql has the pagination connection or none"
 
 
-def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
+def _problems(endpoint: Endpoint) -> Iterable[Problem]:
     if endpoint.query is None:
         yield (), "an endpoint of kind graphql needs a `query`"
         return
-    if not isinstance(endpoint.records, str) and len(endpoint.records) > 1:
+    has_paths = not isinstance(endpoint.records, str)
+    if has_paths and len(endpoint.records) > 1:
         yield ("records",), "the records of a query have one path, beside which its pageInfo is"
         return
     try:

@@ -6,6 +6,7 @@ import base64
 import threading
 import time
 from collections.abc import Callable
+from typing import Any, TypeGuard
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -15,7 +16,9 @@ from sync_pipelines.model.authentication import ApiKeyAuth, Auth, BasicAuth, Bea
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.network.outbound import Outbound
 from sync_pipelines.secrets import register_secret, resolve_secret
-from sync_pipelines.sources.http.guarded import Authentication, BearerToken, GuardedSession
+from sync_pipelines.sources.http.credentials import Authentication, BearerToken
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import HttpRequest, Reply
 
 RENEW_BEFORE_SECONDS = 30.0
 DEFAULT_LIFETIME_SECONDS = 300.0
@@ -30,34 +33,48 @@ class ApiKey:
     """A key in a header or in the query."""
 
     def __init__(self, auth: ApiKeyAuth, secret: SecretOf) -> None:
-        self._auth, self._secret = auth, secret
+        self._auth = auth
+        self._secret = secret
 
     def headers(self) -> dict[str, str]:
         """The header, where the key goes into one."""
-        return {self._auth.header: self._secret(self._auth.key)} if self._auth.header else {}
+        return self._under(self._auth.header)
 
     def query(self) -> dict[str, str]:
         """The parameter, where the key goes into the query."""
-        return {self._auth.query: self._secret(self._auth.key)} if self._auth.query else {}
+        return self._under(self._auth.query)
+
+    def _under(self, name: str | None) -> dict[str, str]:
+        if not name:
+            return {}
+        key = self._secret(self._auth.key)
+        return {name: key}
 
     def renew(self) -> bool:
         """A key is what it is."""
         return False
 
 
-class Basic(ApiKey):
+class Basic:
     """User and password."""
 
     def __init__(self, auth: BasicAuth, secret: SecretOf) -> None:
-        self._basic, self._secret = auth, secret
+        self._auth = auth
+        self._secret = secret
 
     def headers(self) -> dict[str, str]:
         """The header."""
-        return basic_header(self._secret(self._basic.username), self._secret(self._basic.password))
+        user = self._secret(self._auth.username)
+        password = self._secret(self._auth.password)
+        return basic_header(user, password)
 
     def query(self) -> dict[str, str]:
         """Nothing."""
         return {}
+
+    def renew(self) -> bool:
+        """A password is what it is."""
+        return False
 
 
 class ClientCredentials:
@@ -71,14 +88,14 @@ class ClientCredentials:
         outbound: Outbound | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._auth = auth
+        self._secret = secret
+        self._clock = clock
         parts = urlsplit(auth.token_url)
-        self._auth, self._secret, self._clock = auth, secret, clock
-        small = limits.model_copy(
-            update={"max_page_bytes": min(limits.max_page_bytes, MAX_TOKEN_ANSWER_BYTES)}
-        )
-        self._session = GuardedSession(
-            f"{parts.scheme}://{parts.netloc}", lambda: None, small, outbound=outbound
-        )
+        origin = f"{parts.scheme}://{parts.netloc}"
+        most_bytes = min(limits.max_page_bytes, MAX_TOKEN_ANSWER_BYTES)
+        small = limits.model_copy(update={"max_page_bytes": most_bytes})
+        self._session = GuardedSession(origin, lambda: None, small, outbound=outbound)
         self._lock = threading.Lock()
         self._token: str | None = None
         self._until = 0.0
@@ -105,29 +122,39 @@ class ClientCredentials:
 
     def _fetch(self) -> None:
         auth = self._auth
-        client, secret = self._secret(auth.client_id), self._secret(auth.client_secret)
-        form = {"grant_type": "client_credentials", **({"scope": auth.scope} if auth.scope else {})}
+        client = self._secret(auth.client_id)
+        secret = self._secret(auth.client_secret)
+        form = {"grant_type": "client_credentials"}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if auth.scope:
+            form["scope"] = auth.scope
         if auth.send == "body":
-            form |= {"client_id": client, "client_secret": secret}
+            form["client_id"] = client
+            form["client_secret"] = secret
         else:
             # RFC 6749, 2.3.1: both parts are form-encoded first.
-            headers |= basic_header(quote(client, safe=""), quote(secret, safe=""))
-        self._token, lifetime = self._session.request(
+            user = quote(client, safe="")
+            password = quote(secret, safe="")
+            headers |= basic_header(user, password)
+        request = HttpRequest(
             "POST",
             auth.token_url,
-            None,
-            None,
-            lambda reply: token_of(reply.body),
             headers=headers,
             body=urlencode(form).encode(),
         )
-        self._until = self._clock() + max(lifetime - RENEW_BEFORE_SECONDS, lifetime / 2)
+
+        def parse(reply: Reply) -> tuple[str, float]:
+            return token_of(reply.body)
+
+        self._token, lifetime = self._session.send(request, parse)
+        good_seconds = max(lifetime - RENEW_BEFORE_SECONDS, lifetime / 2)
+        self._until = self._clock() + good_seconds
 
 
 def basic_header(user: str, password: str) -> dict[str, str]:
     """`Authorization: Basic …`; the redactor learns its value."""
-    value = base64.b64encode(f"{user}:{password}".encode()).decode()
+    pair = f"{user}:{password}"
+    value = base64.b64encode(pair.encode()).decode()
     register_secret(value)
     return {"Authorization": f"Basic {value}"}
 
@@ -143,14 +170,13 @@ def token_of(body: bytes) -> tuple[str, float]:
         answer = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise BrokenPageError("The token endpoint did not answer JSON.") from None
-    token = answer.get("access_token") if isinstance(answer, dict) else None
-    if (
-        not isinstance(token, str)
-        or not 0 < len(token) <= MAX_TOKEN_CHARACTERS
-        or any(ord(letter) < 33 or ord(letter) > 126 for letter in token)
-    ):
+    token = None
+    if isinstance(answer, dict):
+        token = answer.get("access_token")
+    if not _is_usable(token):
         raise AuthenticationError("The token endpoint answered without a usable access_token.")
-    if str(answer.get("token_type", "bearer")).lower() != "bearer":
+    token_type = str(answer.get("token_type", "bearer"))
+    if token_type.lower() != "bearer":
         raise GuardError("The token endpoint gave a token that is not of the type Bearer.")
     register_secret(token)
     lifetime = answer.get("expires_in", DEFAULT_LIFETIME_SECONDS)
@@ -160,8 +186,20 @@ def token_of(body: bytes) -> tuple[str, float]:
         return token, DEFAULT_LIFETIME_SECONDS
 
 
+def _is_usable(token: Any) -> TypeGuard[str]:
+    """Whether a token can be a header: printable ASCII, and not too long."""
+    if not isinstance(token, str):
+        return False
+    if not 0 < len(token) <= MAX_TOKEN_CHARACTERS:
+        return False
+    return all(33 <= ord(letter) <= 126 for letter in token)
+
+
 def make_authentication(
-    auth: Auth | None, base_url: str, limits: HttpLimits, outbound: Outbound
+    auth: Auth | None,
+    base_url: str,
+    limits: HttpLimits,
+    outbound: Outbound,
 ) -> Authentication:
     """What sends the declared credentials, each to the origin that was agreed to and to no other."""
 

@@ -36,9 +36,10 @@ def open_session(
         stricter: limits to lower, of `HttpLimits`; one that the connector has lower stays.
     """
     limits = connector_limits(connector, settings)
-    limits = limits.model_copy(
-        update={name: min(value, getattr(limits, name)) for name, value in stricter.items()}
-    )
+    lowered = {}
+    for name, value in stricter.items():
+        lowered[name] = min(value, getattr(limits, name))
+    limits = limits.model_copy(update=lowered)
     outbound = of_connector(connector, settings)
     return _session(
         connector.base_url,
@@ -64,12 +65,13 @@ def auth_key(connector: Connector) -> str | None:
     """The connector's authentication as text, references and no secret in it."""
     if connector.declaration is not None:
         auth = connector.declaration.get("auth")
-        return None if auth is None else json.dumps(auth, sort_keys=True)
-    return (
-        None
-        if connector.auth_token is None
-        else BearerAuth(type="bearer", token=connector.auth_token).model_dump_json()
-    )
+        if auth is None:
+            return None
+        return json.dumps(auth, sort_keys=True)
+    if connector.auth_token is None:
+        return None
+    bearer = BearerAuth(type="bearer", token=connector.auth_token)
+    return bearer.model_dump_json()
 
 
 @functools.lru_cache(maxsize=1000)
@@ -90,7 +92,7 @@ def new_session(
     outbound: Outbound,
     database: Database | None = None,
 ) -> GuardedSession:
-    """A session of its own; the rate limit is shared through the database, if one is given."""
+    """A session that nobody else uses; the rate limit is shared through the database, if one is given."""
     turns = None
     if database is not None and limits.requests_per_second:
         turns = SharedRateLimiter(database, base_url, limits.requests_per_second)
@@ -102,4 +104,10 @@ def new_session(
             origin_of(base_url),
         )
     authentication = make_authentication(declared, base_url, limits, outbound)
-    return GuardedSession(base_url, authentication, limits, turns=turns, outbound=outbound)
+    return GuardedSession(
+        base_url,
+        authentication,
+        limits,
+        turns=turns,
+        outbound=outbound,
+    )

@@ -11,13 +11,13 @@ _SEPARATORS = (b",", b"[", b"{")
 
 
 class NotADocumentError(ValueError):
-    """No JSON, or one that is nested too deeply or holds too many values; says which."""
+    """No JSON, or one that is nested too deeply or holds too many values; its message names which."""
 
 
 def decode_document(body: bytes) -> Any:
     """The plain data of a JSON document.
 
-    A small text can stand for very many values, each of which takes far more memory than its text, so that they are
+    A small text can have very many values, each of which takes far more memory than its text, so that they are
     counted first.
 
     Raises:

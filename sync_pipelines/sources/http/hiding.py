@@ -10,7 +10,7 @@ from sync_pipelines.errors import BrokenPageError, FatalError, SyncError
 
 @contextmanager
 def hiding(hides: bool) -> Iterator[None]:
-    """No error of what happens to clear values inside tells any of them.
+    """No error raised inside shows any of the clear values.
 
     Raises:
         BrokenPageError, SyncError: one from inside, without how the answer begins.

@@ -10,6 +10,8 @@ from sync_pipelines.errors import SourceContractError
 from sync_pipelines.secrets import printable
 
 _BETWEEN = re.compile(r"[ \t,]*")
+_BLANK = re.compile(r"[ \t]*")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _TARGET = re.compile(r"<([^>]*)>")
 _PARAMETER = re.compile(
     r"""[ \t]*;[ \t]*(?:(?P<name>[^\s=;,"<>]+)[ \t]*"""
@@ -44,25 +46,42 @@ def parse_links(header: str, base: str) -> list[Link]:
         if target is None:
             raise _unreadable(header)
         parameters, place = _parameters(header, target.end())
-        if header[place : place + 1] not in ("", ","):
+        if place < len(header) and header[place] != ",":
             raise _unreadable(header)
         place = _after(_BETWEEN, header, place)
-        if _is_about(parameters.get("anchor"), base):
-            relations = parameters.get("rel") or _extended(parameters.get("rel*", ""))
-            links.append(Link(urljoin(base, target[1].strip()), tuple(relations.lower().split())))
+        anchor = parameters.get("anchor")
+        if _is_about(anchor, base):
+            address = urljoin(base, target[1].strip())
+            link = Link(address, _relations(parameters))
+            links.append(link)
     return links
 
 
-def next_target(header: str, base: str, relation: str = "next") -> str | None:
+def _relations(parameters: dict[str, str]) -> tuple[str, ...]:
+    """The relations of a link, in lower case."""
+    relations = parameters.get("rel")
+    if not relations:
+        extended = parameters.get("rel*", "")
+        relations = _extended(extended)
+    names = relations.lower().split()
+    return tuple(names)
+
+
+def next_target(
+    header: str,
+    base: str,
+    relation: str = "next",
+) -> str | None:
     """Where the first link of a relation leads; None when there is none.
 
     Raises:
         SourceContractError: as `parse_links`.
     """
-    return next(
-        (link.target for link in parse_links(header, base) if relation.lower() in link.relations),
-        None,
-    )
+    wanted = relation.lower()
+    for link in parse_links(header, base):
+        if wanted in link.relations:
+            return link.target
+    return None
 
 
 def _parameters(header: str, place: int) -> tuple[dict[str, str], int]:
@@ -70,26 +89,30 @@ def _parameters(header: str, place: int) -> tuple[dict[str, str], int]:
     found: dict[str, str] = {}
     while match := _PARAMETER.match(header, place):
         place = match.end()
-        if match["name"] is not None:
-            quoted = match["quoted"]
-            value = (
-                re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
-                if quoted is not None
-                else match["plain"] or ""
-            )
-            found.setdefault(match["name"].lower(), value)
-    return found, _after(re.compile(r"[ \t]*"), header, place)
+        name = match["name"]
+        if name is None:
+            continue
+        value = match["plain"] or ""
+        if match["quoted"] is not None:
+            value = _ESCAPED.sub(r"\1", match["quoted"])
+        found.setdefault(name.lower(), value)
+    return found, _after(_BLANK, header, place)
 
 
 def _extended(value: str) -> str:
     """The text of an extended parameter (RFC 8187), such as UTF-8'en'next."""
     match = _EXTENDED.fullmatch(value)
-    return unquote(match[2], errors="replace") if match else value
+    if match is None:
+        return value
+    return unquote(match[2], errors="replace")
 
 
 def _is_about(anchor: str | None, base: str) -> bool:
     """Whether a link with this anchor is one of the answer itself."""
-    return anchor is None or urljoin(base, anchor) in (base, urldefrag(base).url)
+    if anchor is None:
+        return True
+    context = urljoin(base, anchor)
+    return context in (base, urldefrag(base).url)
 
 
 def _after(pattern: re.Pattern[str], text: str, place: int) -> int:
@@ -98,7 +121,7 @@ def _after(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 
 def _unreadable(header: str) -> SourceContractError:
+    shown = printable(header, 200)
     return SourceContractError(
-        "The header Link cannot be read, so that nobody knows whether it names a next page:"
-        f" {printable(header, 200)!r}."
+        f"The header Link cannot be read, so that it is not known whether it names a next page: {shown!r}."
     )

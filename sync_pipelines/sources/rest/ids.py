@@ -1,8 +1,8 @@
-"""The ids that an endpoint is asked for, and how many of them came back."""
+"""The ids that an endpoint is asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -27,31 +27,6 @@ class WantedIds:
     known: frozenset[str] = frozenset()
 
 
-@dataclass
-class IdRequest:
-    """All ids that a run asks for, in however many requests.
-
-    Attributes:
-        asked: number of ids.
-        min_success: least share of them that must be good.
-        faulty: those that failed, with the reason.
-    """
-
-    asked: int
-    min_success: float
-    faulty: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def good(self) -> int:
-        """Ids that have not failed; one whose row is there and did not change counts, too."""
-        return self.asked - len(self.faulty)
-
-    @property
-    def is_enough(self) -> bool:
-        """The share is reached still."""
-        return self.good >= round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
-
-
 def find_ids(context: ReadContext, endpoint: Endpoint) -> WantedIds:
     """The ids to ask for; none where the endpoint takes none.
 
@@ -66,7 +41,11 @@ def find_ids(context: ReadContext, endpoint: Endpoint) -> WantedIds:
     return WantedIds(tuple(dict.fromkeys(ids)), known)
 
 
-def _ids_of(connection: Any, context: ReadContext, declared: IdList) -> list[str]:
+def _ids_of(
+    connection: Any,
+    context: ReadContext,
+    declared: IdList,
+) -> list[str]:
     if declared.table is None:
         return [str(value) for value in declared.values or ()]
     schema, table, column = declared.table.split(".")
@@ -83,16 +62,22 @@ def _ids_of(connection: Any, context: ReadContext, declared: IdList) -> list[str
         ) from None
 
 
-def _ids_with_row(connection: Any, context: ReadContext, endpoint: Endpoint) -> frozenset[str]:
+def _ids_with_row(
+    connection: Any,
+    context: ReadContext,
+    endpoint: Endpoint,
+) -> frozenset[str]:
     entity = context.entity
     name = id_column(endpoint)
     if name in context.masked:
         return frozenset()
     target = quote(entity.target_schema, entity.target_table)
-    exists = connection.execute("SELECT to_regclass(%s) AS t", [target]).fetchone()
-    if exists is None or exists["t"] is None:
+    found = connection.execute("SELECT to_regclass(%s) AS t", [target])
+    table = found.fetchone()
+    if table is None or table["t"] is None:
         return frozenset()
     key = next(column for column in entity.columns if column.name == name)
     wanted = quote(key.target_name)
     live = f"SELECT {wanted}::text AS id FROM {target} WHERE NOT _bridge_deleted"  # noqa: S608
-    return frozenset(row["id"] for row in connection.execute(live))
+    rows = connection.execute(live)
+    return frozenset(row["id"] for row in rows)

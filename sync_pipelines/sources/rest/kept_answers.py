@@ -14,8 +14,8 @@ from uuid import UUID
 
 from sync_pipelines.files.private import make_private_folder
 from sync_pipelines.model.endpoint import MAX_RESUME_SECONDS
-from sync_pipelines.sources.http.guarded import Reply
-from sync_pipelines.sources.rest.page_words import tells_of_pages
+from sync_pipelines.sources.http.traffic import Reply
+from sync_pipelines.sources.rest.page_words import concerns_pages
 
 logger = logging.getLogger(__name__)
 
@@ -25,15 +25,21 @@ _FOLDER = "answers"
 def sweep_answers(home: Path, older_than_seconds: float = MAX_RESUME_SECONDS) -> int:
     """Forget the answers of runs that no run may go on with any more; returns of how many entities."""
     swept = 0
-    for folder in (home / _FOLDER).glob("*"):
-        if time.time() - _oldest(folder, time.time()) > older_than_seconds:
+    parent = home / _FOLDER
+    for folder in parent.glob("*"):
+        now = time.time()
+        age_seconds = now - _oldest(folder, now)
+        if age_seconds > older_than_seconds:
             shutil.rmtree(folder, ignore_errors=True)
             swept += 1
     return swept
 
 
 def _oldest(folder: Path, default: float) -> float:
-    return min((file.stat().st_mtime for file in folder.glob("*")), default=default)
+    moments = []
+    for file in folder.glob("*"):
+        moments.append(file.stat().st_mtime)
+    return min(moments, default=default)
 
 
 class AnswerCache:
@@ -45,14 +51,21 @@ class AnswerCache:
         keep_seconds: answers of a run that began longer ago are forgotten as a whole.
     """
 
-    def __init__(self, home: Path, entity_uid: UUID, keep_seconds: int) -> None:
-        self._folder, self._keep_seconds = home / _FOLDER / str(entity_uid), keep_seconds
+    def __init__(
+        self,
+        home: Path,
+        entity_uid: UUID,
+        keep_seconds: int,
+    ) -> None:
+        self._folder = home / _FOLDER / str(entity_uid)
+        self._keep_seconds = keep_seconds
         self.reused = 0
 
     def open(self) -> None:
         """Make the folder, without answers of a run that began too long ago."""
         now = time.time()
-        if not 0 <= now - _oldest(self._folder, now) <= self._keep_seconds:
+        age_seconds = now - _oldest(self._folder, now)
+        if not 0 <= age_seconds <= self._keep_seconds:
             self.clear()
         make_private_folder(self._folder)
 
@@ -60,11 +73,8 @@ class AnswerCache:
         """The kept answer to a request; a damaged one counts as none."""
         path = self._path(signature)
         try:
-            head, _, body = path.read_bytes().partition(b"\n")
-            told = json.loads(head)
-            if told["bytes"] != len(body) or told["digest"] != hashlib.sha256(body).hexdigest():
-                raise ValueError("cut")
-            reply = Reply(body, dict(told["headers"]), told["url"])
+            content = path.read_bytes()
+            reply = _read_reply(content)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -77,15 +87,9 @@ class AnswerCache:
 
     def put(self, signature: str, reply: Reply) -> None:
         """Keep an answer, whole or not at all."""
-        headers = {name: value for name, value in reply.headers.items() if tells_of_pages(name)}
-        head = {
-            "url": reply.url,
-            "headers": headers,
-            "bytes": len(reply.body),
-            "digest": hashlib.sha256(reply.body).hexdigest(),
-        }
+        content = _write_reply(reply)
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-            file.write(json.dumps(head).encode() + b"\n" + reply.body)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(file.name, self._path(signature))
@@ -95,4 +99,41 @@ class AnswerCache:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, signature: str) -> Path:
-        return self._folder / f"{hashlib.sha256(signature.encode()).hexdigest()}.answer"
+        name = _digest(signature.encode())
+        return self._folder / f"{name}.answer"
+
+
+def _write_reply(reply: Reply) -> bytes:
+    """An answer as a file: a line of JSON, then its body byte for byte."""
+    headers = {}
+    for name, value in reply.headers.items():
+        if concerns_pages(name):
+            headers[name] = value
+    head = {
+        "url": reply.url,
+        "headers": headers,
+        "bytes": len(reply.body),
+        "digest": _digest(reply.body),
+    }
+    line = json.dumps(head)
+    return line.encode() + b"\n" + reply.body
+
+
+def _read_reply(content: bytes) -> Reply:
+    """The answer that a file holds.
+
+    Raises:
+        ValueError, KeyError, TypeError: the file is damaged.
+    """
+    line, _, body = content.partition(b"\n")
+    head = json.loads(line)
+    is_whole = head["bytes"] == len(body)
+    if not is_whole or head["digest"] != _digest(body):
+        raise ValueError("cut")
+    headers = dict(head["headers"])
+    return Reply(body, headers, head["url"])
+
+
+def _digest(content: bytes) -> str:
+    digest = hashlib.sha256(content)
+    return digest.hexdigest()

@@ -23,13 +23,15 @@ from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.declared.kind import DeclaredKind
 from sync_pipelines.sources.http.connector_session import open_session
-from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
-from sync_pipelines.sources.kind import Description, Prober, Resolved
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import Reply
+from sync_pipelines.sources.kind import Description, Prober, Problem, Resolved
 from sync_pipelines.sources.probe import UNVERSIONED
-from sync_pipelines.sources.rest.adapter import SortedRestSource, WalkedRestSource, query_of, url_of
+from sync_pipelines.sources.rest.adapter import SortedRestSource, WalkedRestSource
 from sync_pipelines.sources.rest.ids import find_ids
 from sync_pipelines.sources.rest.openapi import resolve_openapi
 from sync_pipelines.sources.rest.paginators import Pages
+from sync_pipelines.sources.rest.requests import query_of, url_of
 from sync_pipelines.sources.source import Source
 
 logger = logging.getLogger(__name__)
@@ -39,29 +41,42 @@ class RestProber(Prober):
     """Asks endpoints that are sorted by their cursor for one record after a rowversion."""
 
     def __init__(self, session: GuardedSession, endpoints: dict[str, Endpoint]) -> None:
-        self._session, self._endpoints = session, endpoints
+        self._session = session
+        self._endpoints = endpoints
         self.max_connections = session.limits.max_connections
         self.requests_per_second = session.limits.requests_per_second
 
     def can_probe(self, slug: str) -> bool:
-        """Of a source in another order, one record says nothing about the others."""
-        return slug in self._endpoints and self._endpoints[slug].is_ascending
+        """Only of a source in order does the first record decide for all."""
+        endpoint = self._endpoints.get(slug)
+        return endpoint is not None and endpoint.is_ascending
 
     def first_after(
-        self, slug: str, seen: str, patience_seconds: float | None = None
+        self,
+        slug: str,
+        seen: str,
+        patience_seconds: float | None = None,
     ) -> str | None:
         """As `Prober.first_after`."""
         endpoint = self._endpoints[slug]
-        pages = Pages(endpoint, url_of(self._session, endpoint), query_of(endpoint, seen), 1)
-        keeper = Keeper(endpoint, [column.name for column in endpoint.columns or ()])
-        records = self._session.request(
-            "GET",
-            pages.request.url,
-            pages.query,
-            parse=lambda reply: split_records(keeper.keep(reply.body).body),
+        url = url_of(self._session, endpoint)
+        query = query_of(endpoint, seen)
+        pages = Pages(endpoint, url, query, size=1)
+        names = [column.name for column in endpoint.columns or ()]
+        keeper = Keeper(endpoint, names)
+
+        def parse(reply: Reply) -> list[str]:
+            kept = keeper.keep(reply.body)
+            return split_records(kept.body)
+
+        records = self._session.send(
+            pages.current,
+            parse,
             patience_seconds=patience_seconds,
         )
-        return (rowversion_of(records[0]) or UNVERSIONED) if records else None
+        if not records:
+            return None
+        return rowversion_of(records[0]) or UNVERSIONED
 
 
 class RestKind(DeclaredKind):
@@ -82,7 +97,10 @@ class RestKind(DeclaredKind):
     )
 
     def describe(
-        self, connector: Connector, settings: Settings, database: Database | None
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database | None,
     ) -> Description:
         """As `SourceKind.describe`: what the file says, with the endpoints of its OpenAPI document as that is now."""
         declaration = declaration_of(connector)
@@ -90,14 +108,15 @@ class RestKind(DeclaredKind):
             return Description(describe_declaration(declaration), declaration)
         # What the document leaves out was shown by `connector apply`; here it counts as not offered.
         known = set(declaration.endpoints)
-        declaration, found = resolve_openapi(
-            declaration, open_session(connector, settings, database)
-        )
-        for name, why in found.skipped.items() if known - set(declaration.endpoints) else ():
-            logger.warning("%s: %s is left out: %s", connector.name, name, why)
-        return Description(describe_declaration(declaration), declaration, found.left_out)
+        session = open_session(connector, settings, database)
+        declaration, found = resolve_openapi(declaration, session)
+        if known - set(declaration.endpoints):
+            for name, why in found.skipped.items():
+                logger.warning("%s: %s is left out: %s", connector.name, name, why)
+        described = describe_declaration(declaration)
+        return Description(described, declaration, found.left_out)
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """As `SourceKind.check_declaration`."""
         yield from super().check_declaration(declaration)
         for slug, endpoint in declaration.endpoints.items():
@@ -117,7 +136,12 @@ class RestKind(DeclaredKind):
         return WalkedRestSource(context, endpoint, ids)
 
     def open_prober(
-        self, connector: Connector, settings: Settings, database: Database, *, seconds: float
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database,
+        *,
+        seconds: float,
     ) -> Prober:
         """As `SourceKind.open_prober`."""
         session = open_session(
@@ -129,7 +153,8 @@ class RestKind(DeclaredKind):
             tries=1,
         )
         # A probe knows nothing of masks.
-        return RestProber(session.hiding_bodies(), declaration_of(connector).endpoints)
+        declaration = declaration_of(connector)
+        return RestProber(session.hiding_bodies(), declaration.endpoints)
 
     def write_back_for(self, connector: Connector, slug: str) -> WriteBack | None:
         """As `SourceKind.write_back_for`."""
@@ -148,32 +173,41 @@ class RestKind(DeclaredKind):
         return Resolved(resolved, found.skipped, found.left_out)
 
     def sample(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> bytes:
         """As `SourceKind.sample`."""
         endpoint = declaration.endpoints[slug]
         if endpoint.recording is not None:
+            path = Path(endpoint.recording)
             try:
-                return read_bounded(Path(endpoint.recording), session.limits.max_page_bytes)
+                return read_bounded(path, session.limits.max_page_bytes)
             except OSError as error:
                 raise SettingsError(
                     f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}."
                 ) from None
-        ids = [str(value) for value in (endpoint.ids.values or ())] if endpoint.ids else []
-        params = query_of(endpoint)
-        if endpoint.ids is not None and not ids:
-            raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
-        if endpoint.ids is not None and endpoint.ids.param is not None:
-            params[endpoint.ids.param] = ",".join(ids[: min(endpoint.ids.size, SAMPLE_RECORDS)])
+        url = url_of(session, endpoint)
+        query = query_of(endpoint)
+        if endpoint.ids is not None:
+            values = endpoint.ids.values
+            if not values:
+                raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
+            ids = list(map(str, values))
+            url = url_of(session, endpoint, ids[0])
+            if endpoint.ids.param is not None:
+                most = min(endpoint.ids.size, SAMPLE_RECORDS)
+                query[endpoint.ids.param] = ",".join(ids[:most])
         size = min(
             SAMPLE_RECORDS,
             endpoint.pagination.size or SAMPLE_RECORDS,
             getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS),
         )
-        pages = Pages(endpoint, url_of(session, endpoint, ids[0] if ids else ""), params, size)
-        return session.request(
-            "GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body
-        )
+        pages = Pages(endpoint, url, query, size)
+        reply: Reply = session.send(pages.current)
+        return reply.body
 
 
 KIND = RestKind()

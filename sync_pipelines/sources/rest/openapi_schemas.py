@@ -8,21 +8,50 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from sync_pipelines.errors import EntityDefinitionError
 from sync_pipelines.model.entity import MAX_COLUMNS
 from sync_pipelines.model.types import MAX_TEXT_LENGTH
 from sync_pipelines.secrets import printable
-from sync_pipelines.sources.rest.openapi_pages import beside_list
+from sync_pipelines.sources.rest.openapi_beside import beside_list
 
 MAX_REFERENCES = 50
 MAX_DOCUMENT_COLUMNS = 200_000
 MAX_HEADERS = 500
-_STRING_FORMATS = {"date": "date", "date-time": "timestamptz", "uuid": "uuid", "byte": "bytea"}
+_STRING_FORMATS = {
+    "date": "date",
+    "date-time": "timestamptz",
+    "uuid": "uuid",
+    "byte": "bytea",
+}
 _INTEGER_FORMATS = {"int32": "integer", "int64": "bigint"}
 _JSON_MEDIA = re.compile(r"application/(.+\+)?json(;.*)?")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY_ENDING = re.compile(r"(_id|Id|_uuid|_number|_no|_code)$")
 Schema = dict[str, Any]
+ColumnType = tuple[str, bool]
+"""A type, and whether it may be null."""
+Properties = tuple[dict[str, Any], set[str]]
+"""The schemas of an object's properties, and the names of those that are required."""
+T = TypeVar("T")
+
+
+class _ByIdentity(Generic[T]):
+    """What was found for a schema, which is kept beside it so that nothing else gets its identity."""
+
+    def __init__(self, find: Callable[[Any], T]) -> None:
+        self._find = find
+        self._found: dict[int, tuple[Any, T]] = {}
+
+    def get(self, schema: Any) -> T:
+        """What `find` makes of a schema, called once for each."""
+        if id(schema) not in self._found:
+            found = self._find(schema)
+            self._found[id(schema)] = (schema, found)
+        _, result = self._found[id(schema)]
+        return result
 
 
 class Schemas:
@@ -34,14 +63,15 @@ class Schemas:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
-        # By the identity of a schema, which is kept beside the result so that nothing else gets the same one.
-        self._properties: dict[int, tuple[Schema, dict[str, Any], set[str]]] = {}
-        self._types: dict[int, tuple[Any, tuple[str, bool]]] = {}
-        self._records: dict[int, tuple[Schema, tuple[str, Schema] | str]] = {}
-        self._contents: dict[int, tuple[Schema, Any]] = {}
-        self._beside: dict[tuple[int, str], tuple[Schema, dict[str, Schema]]] = {}
-        self._headers: dict[int, tuple[Schema, list[str]]] = {}
-        self._gathered = self._columns = 0
+        self._properties = _ByIdentity(self._gather_all)
+        self._types = _ByIdentity(self._type_of)
+        self._records = _ByIdentity(self._found_or_not)
+        self._media = _ByIdentity(_json_media)
+        self._headers = _ByIdentity(_header_names)
+        # By the path of the list, too.
+        self._beside: dict[str, _ByIdentity[dict[str, Schema]]] = {}
+        self._gathered = 0
+        self._columns = 0
 
     def resolve(self, schema: Any) -> Schema:
         """A schema without reference at its top; only references within the document are followed.
@@ -68,48 +98,37 @@ class Schemas:
         """What a reference `#/…` of the document leads to."""
         found: Any = self._document
         for part in reference[2:].split("/"):
-            found = (
-                found.get(part.replace("~1", "/").replace("~0", "~"))
-                if isinstance(found, dict)
-                else None
-            )
+            with_slashes = part.replace("~1", "/")
+            name = with_slashes.replace("~0", "~")
+            found = found.get(name) if isinstance(found, dict) else None
         if found is None:
             raise EntityDefinitionError(f"the reference {printable(reference, 100)} leads nowhere")
         return found
 
-    def answer(self, operation: dict[str, Any]) -> Schema:
+    def answer(self, operation: Schema) -> Schema:
         """The answer of an operation that went well."""
         responses = operation.get("responses", {})
-        answer = next(
-            (responses[code] for code in ("200", "2XX", "default") if code in responses), None
-        )
-        return self.resolve(answer or {})
+        for code in ("200", "2XX", "default"):
+            if code in responses:
+                return self.resolve(responses[code] or {})
+        return {}
 
-    def answer_schema(self, operation: dict[str, Any]) -> Schema:
+    def answer_schema(self, operation: Schema) -> Schema:
         """The schema of the JSON in it.
 
         Raises:
             EntityDefinitionError: it declares none.
         """
         answer = self.answer(operation)
-        if id(answer) not in self._contents:
-            content = answer.get("content", {})
-            self._contents[id(answer)] = (
-                answer,
-                next((content[name] for name in content if _JSON_MEDIA.fullmatch(name)), None),
-            )
-        media = self._contents[id(answer)][1]
+        media = self._media.get(answer)
         if not isinstance(media, dict) or "schema" not in media:
             raise EntityDefinitionError("it declares no JSON answer")
         return self.resolve(media["schema"])
 
-    def headers(self, operation: dict[str, Any]) -> list[str]:
+    def headers(self, operation: Schema) -> list[str]:
         """Names of the headers that its answer is declared to have."""
         answer = self.answer(operation)
-        if id(answer) not in self._headers:
-            names = itertools.islice(answer.get("headers") or {}, MAX_HEADERS + 1)
-            self._headers[id(answer)] = answer, [str(name) for name in names]
-        found = self._headers[id(answer)][1]
+        found = self._headers.get(answer)
         if len(found) > MAX_HEADERS:
             raise EntityDefinitionError(f"its answer has more than {MAX_HEADERS} headers")
         return found
@@ -120,9 +139,7 @@ class Schemas:
         Raises:
             EntityDefinitionError: there is not exactly one list of objects.
         """
-        if id(schema) not in self._records:
-            self._records[id(schema)] = schema, self._found_or_not(schema)
-        found = self._records[id(schema)][1]
+        found = self._records.get(schema)
         if isinstance(found, str):
             raise EntityDefinitionError(found)
         return found
@@ -135,47 +152,56 @@ class Schemas:
 
     def _find_records(self, schema: Schema) -> tuple[str, Schema]:
         if "array" in types_of(schema):
-            return "$", self._object_of(schema.get("items"))
-        lists = []
-        for name, inner in self.properties(schema)[0].items():
+            record = self._object_of(schema.get("items"))
+            return "$", record
+        properties, _ = self.properties(schema)
+        lists: list[tuple[str, Schema]] = []
+        for name, inner in properties.items():
             resolved = self.resolve(inner)
-            if "array" in types_of(resolved):
-                try:
-                    lists.append((name, self._object_of(resolved.get("items"))))
-                except EntityDefinitionError:
-                    continue
+            if "array" not in types_of(resolved):
+                continue
+            try:
+                record = self._object_of(resolved.get("items"))
+            except EntityDefinitionError:
+                continue
+            lists.append((name, record))
         if len(lists) != 1:
             raise EntityDefinitionError(
                 f"it answers an object with {len(lists)} lists of objects instead of one"
             )
         name, record = lists[0]
-        quoted = '"' + name.replace('"', "") + '"'
-        return (
-            f"$.{name}" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else f"$.{quoted}"
-        ), record
+        if not _WORD.fullmatch(name):
+            without_quotes = name.replace('"', "")
+            name = f'"{without_quotes}"'
+        return f"$.{name}", record
 
     def _object_of(self, items: Any) -> Schema:
         schema = self.resolve(items)
-        if not self.properties(schema)[0]:
+        properties, _ = self.properties(schema)
+        if not properties:
             raise EntityDefinitionError("its records are no objects with declared properties")
         return schema
 
-    def properties(self, schema: Schema) -> tuple[dict[str, Any], set[str]]:
+    def properties(self, schema: Schema) -> Properties:
         """Properties and required names, those of `allOf` included, each schema once: twos of twos would never end.
 
         Raises:
             EntityDefinitionError: the document says so much in so few words that it is not followed.
         """
-        if id(schema) not in self._properties:
-            properties: dict[str, Any] = {}
-            required: set[str] = set()
-            self._gather(schema, properties, required, set())
-            self._properties[id(schema)] = schema, properties, required
-        _, properties, required = self._properties[id(schema)]
+        return self._properties.get(schema)
+
+    def _gather_all(self, schema: Schema) -> Properties:
+        properties: dict[str, Any] = {}
+        required: set[str] = set()
+        self._gather(schema, properties, required, set())
         return properties, required
 
     def _gather(
-        self, schema: Schema, properties: dict[str, Any], required: set[str], seen: set[int]
+        self,
+        schema: Schema,
+        properties: dict[str, Any],
+        required: set[str],
+        seen: set[int],
     ) -> None:
         seen.add(id(schema))
         required.update(schema.get("required") or ())
@@ -192,11 +218,17 @@ class Schemas:
         properties.update(own)
 
     def beside(self, schema: Schema, records: str) -> dict[str, Schema]:
-        """What is beside the list of an answer, see `openapi_pages.beside_list`."""
-        if (id(schema), records) not in self._beside:
-            found = beside_list(schema, records, self.resolve, lambda one: self.properties(one)[0])
-            self._beside[id(schema), records] = schema, found
-        return self._beside[id(schema), records][1]
+        """What is beside the list of an answer, see `openapi_beside.beside_list`."""
+
+        def find(one: Schema) -> dict[str, Schema]:
+            return beside_list(one, records, self.resolve, self._properties_alone)
+
+        by_schema = self._beside.setdefault(records, _ByIdentity(find))
+        return by_schema.get(schema)
+
+    def _properties_alone(self, schema: Schema) -> dict[str, Any]:
+        properties, _ = self.properties(schema)
+        return properties
 
     def columns(self, record: Schema, key: list[str] | None) -> list[dict[str, Any]]:
         """The columns of a record.
@@ -215,87 +247,105 @@ class Schemas:
                 f"the operations before it have {MAX_DOCUMENT_COLUMNS} columns already; name those that you want"
                 " under openapi.include"
             )
-        readable = {
-            name: one for name, one in properties.items() if not self.resolve(one).get("writeOnly")
-        }
-        typed = {name: self.column_type(schema) for name, schema in readable.items()}
+        typed: dict[str, ColumnType] = {}
+        for name, schema in properties.items():
+            if not self.resolve(schema).get("writeOnly"):
+                typed[name] = self.column_type(schema)
         keys = key or key_candidate(typed, required, properties)
-        return [
-            {
+        columns = []
+        for name, (data_type, nullable) in typed.items():
+            is_nullable = nullable or name not in required
+            column: dict[str, Any] = {
                 "name": name,
                 "type": data_type,
-                "null": nullable or name not in required,
-                **({"key": True} if name in keys else {}),
+                "null": is_nullable,
             }
-            for name, (data_type, nullable) in typed.items()
-        ]
+            if name in keys:
+                column["key"] = True
+            columns.append(column)
+        return columns
 
-    def column_type(self, schema: Any) -> tuple[str, bool]:
+    def column_type(self, schema: Any) -> ColumnType:
         """The declared type of a property's schema, and whether it may be null."""
-        schema = self.resolve(schema)
-        if id(schema) not in self._types:
-            self._types[id(schema)] = schema, self._type_of(schema)
-        return self._types[id(schema)][1]
+        resolved = self.resolve(schema)
+        return self._types.get(resolved)
 
-    def _type_of(self, schema: Schema) -> tuple[str, bool]:
+    def _type_of(self, schema: Schema) -> ColumnType:
         choices = schema.get("anyOf") or schema.get("oneOf")
         if choices:
             return self._type_of_choices(choices)
-        if (
-            len(schema.get("allOf") or ()) == 1
-            and "type" not in schema
-            and "properties" not in schema
-        ):
-            inner, nullable = self.column_type(schema["allOf"][0])
-            return inner, nullable or schema.get("nullable") is True
-        types = [one for one in types_of(schema) if one != "null"]
-        nullable = schema.get("nullable") is True or len(types) < len(types_of(schema))
-        return (_scalar_type(types[0], schema) if len(types) == 1 else "jsonb"), nullable
+        is_nullable = schema.get("nullable") is True
+        parts: list[Any] = schema.get("allOf") or []
+        is_alone = "type" not in schema and "properties" not in schema
+        if is_alone and len(parts) == 1:
+            data_type, nullable = self.column_type(parts[0])
+            return data_type, nullable or is_nullable
+        types = types_of(schema)
+        others = [one for one in types if one != "null"]
+        is_nullable = is_nullable or len(others) < len(types)
+        if len(others) != 1:
+            return "jsonb", is_nullable
+        return _scalar_type(others[0], schema), is_nullable
 
-    def _type_of_choices(self, choices: list[Any]) -> tuple[str, bool]:
+    def _type_of_choices(self, choices: list[Any]) -> ColumnType:
         resolved = [self.resolve(one) for one in choices]
         others = [one for one in resolved if types_of(one) != ["null"]]
-        inner, nullable = self.column_type(others[0]) if len(others) == 1 else ("jsonb", False)
-        return inner, nullable or len(others) < len(resolved)
+        is_nullable = len(others) < len(resolved)
+        if len(others) != 1:
+            return "jsonb", is_nullable
+        data_type, nullable = self.column_type(others[0])
+        return data_type, nullable or is_nullable
+
+
+def _header_names(answer: Schema) -> list[str]:
+    """Names of an answer's headers, one more than there may be."""
+    declared = answer.get("headers") or {}
+    some = itertools.islice(declared, MAX_HEADERS + 1)
+    return [str(name) for name in some]
+
+
+def _json_media(answer: Schema) -> Any:
+    """The first kind of JSON that an answer may have; None where it has none."""
+    content = answer.get("content", {})
+    for name in content:
+        if _JSON_MEDIA.fullmatch(name):
+            return content[name]
+    return None
 
 
 def types_of(schema: Schema) -> list[str]:
     """The types that a schema names; one with properties is an object."""
     declared = schema.get("type")
-    types = declared if isinstance(declared, list) else [declared]
-    return [one for one in types if isinstance(one, str)] or (
-        ["object"] if "properties" in schema else []
-    )
+    listed = declared if isinstance(declared, list) else [declared]
+    types = [one for one in listed if isinstance(one, str)]
+    if not types and "properties" in schema:
+        return ["object"]
+    return types
 
 
 def key_candidate(
-    typed: dict[str, tuple[str, bool]], required: set[str], properties: dict[str, Any]
+    typed: dict[str, ColumnType],
+    required: set[str],
+    properties: dict[str, Any],
 ) -> list[str]:
     """The business key that a schema suggests.
 
     Raises:
         EntityDefinitionError: nothing does.
     """
-    marked = [
-        name
-        for name, schema in properties.items()
-        if isinstance(schema, dict) and schema.get("x-business-key") is True
-    ]
+    marked = _marked_keys(properties)
     if marked:
         return marked
-    suited = [
-        name
-        for name, (data_type, nullable) in typed.items()
-        if not nullable and data_type != "jsonb"
-    ]
-    for candidates in (
-        [name for name in suited if name.lower() in ("id", "uuid")],
-        [
-            name
-            for name in suited
-            if name in required and re.search(r"(_id|Id|_uuid|_number|_no|_code)$", name)
-        ],
-    ):
+    by_name = []
+    by_ending = []
+    for name, (data_type, nullable) in typed.items():
+        if nullable or data_type == "jsonb":
+            continue
+        if name.lower() in ("id", "uuid"):
+            by_name.append(name)
+        if name in required and _KEY_ENDING.search(name):
+            by_ending.append(name)
+    for candidates in (by_name, by_ending):
         if len(candidates) == 1:
             return candidates
     raise EntityDefinitionError(
@@ -303,22 +353,31 @@ def key_candidate(
     )
 
 
+def _marked_keys(properties: dict[str, Any]) -> list[str]:
+    """The properties that the document marks as business key."""
+    marked = []
+    for name, schema in properties.items():
+        if isinstance(schema, dict) and schema.get("x-business-key") is True:
+            marked.append(name)
+    return marked
+
+
 def _scalar_type(name: str, schema: Schema) -> str:
     form = schema.get("format")
     if name == "boolean":
         return "boolean"
     if name == "integer":
-        return _INTEGER_FORMATS.get(str(form), "bigint" if form is None else "numeric")
+        if form is None:
+            return "bigint"
+        return _INTEGER_FORMATS.get(str(form), "numeric")
     if name == "number":
         # `float` and `double` say how the server computes, not how many digits its JSON has.
         return "numeric"
     if name == "string":
-        length = schema.get("maxLength")
         if form in _STRING_FORMATS:
             return _STRING_FORMATS[form]
-        return (
-            f"varchar({length})"
-            if isinstance(length, int) and 0 < length <= MAX_TEXT_LENGTH
-            else "text"
-        )
+        length = schema.get("maxLength")
+        if isinstance(length, int) and 0 < length <= MAX_TEXT_LENGTH:
+            return f"varchar({length})"
+        return "text"
     return "jsonb"

@@ -1,4 +1,4 @@
-"""The words by which sources tell of pages: in answers, in headers and in OpenAPI documents, without case and
+"""The words by which sources name pages: in answers, in headers and in OpenAPI documents, without case and
 punctuation.
 """
 
@@ -7,17 +7,49 @@ from __future__ import annotations
 import re
 
 FLAGS = {
-    "hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreitems", "hasmoreresults", "hasmoredata",
-    "hasmorerecords", "morepages", "moreavailable", "moreresult", "moreresults", "moredata", "morerecords", "moreitems",
-    "moreitemsincollection", "istruncated", "nextpageexists", "nextpageavailable",
-}  # fmt: skip
+    "hasmore",
+    "hasnext",
+    "hasnextpage",
+    "hasmorepages",
+    "hasmoreitems",
+    "hasmoreresults",
+    "hasmoredata",
+    "hasmorerecords",
+    "morepages",
+    "moreavailable",
+    "moreresult",
+    "moreresults",
+    "moredata",
+    "morerecords",
+    "moreitems",
+    "moreitemsincollection",
+    "istruncated",
+    "nextpageexists",
+    "nextpageavailable",
+}
 MORE = {*FLAGS, "more", "truncated", "incompleteresults", "partial", "ispartial"}
 """A flag of one of these names that is true says that there is more."""
 LAST = {
-    "last", "islast", "islastpage", "lastpage", "lastbatch", "isend", "endoflist", "end", "eof", "done", "isdone",
-    "complete", "completed", "iscomplete", "finished", "isfinished", "exhausted", "nomore",
-}  # fmt: skip
-"""One that is false says so, too."""
+    "last",
+    "islast",
+    "islastpage",
+    "lastpage",
+    "lastbatch",
+    "isend",
+    "endoflist",
+    "end",
+    "eof",
+    "done",
+    "isdone",
+    "complete",
+    "completed",
+    "iscomplete",
+    "finished",
+    "isfinished",
+    "exhausted",
+    "nomore",
+}
+"""One of these names that is false says that there is more."""
 NEXT = {
     "next", "nextpage", "nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "nextpagelink", "nextpageuri",
     "odatanextlink", "nextrecordsurl", "nextresults", "nextpagetoken", "nexttoken", "nextcursor", "nextpagecursor",
@@ -41,7 +73,7 @@ POSITIONS = {
     "skiptoken",
     "resumptiontoken",
 }
-"""A place to go on from, which some sources tell at the end as well."""
+"""A place to go on from, which some sources name at the end as well."""
 TOTAL = {
     "total", "totalcount", "totalresults", "totalelements", "totalitems", "totalrecords", "totalrows", "totalhits",
     "totalsize", "totalentries", "totalobjects", "totalmatches", "totalavailable", "totalresultcount", "totalnumber",
@@ -51,9 +83,21 @@ TOTAL = {
     "fullcount", "odatacount", "gesamt", "gesamtanzahl", "anzahlgesamt",
 }  # fmt: skip
 PAGES = {
-    "totalpages", "totalpage", "pagetotal", "pagecount", "pagescount", "pagestotal", "lastpage", "lastpagenumber",
-    "numpages", "nbpages", "numberofpages", "maxpage", "maxpages", "pages",
-}  # fmt: skip
+    "totalpages",
+    "totalpage",
+    "pagetotal",
+    "pagecount",
+    "pagescount",
+    "pagestotal",
+    "lastpage",
+    "lastpagenumber",
+    "numpages",
+    "nbpages",
+    "numberofpages",
+    "maxpage",
+    "maxpages",
+    "pages",
+}
 REMAINING = {
     "remaining",
     "remainingcount",
@@ -90,10 +134,30 @@ SIZES = {
 }
 """Names of query parameters that ask for a number of records."""
 ENVELOPES = {
-    "meta", "metadata", "pagination", "paging", "page", "pages", "pageinfo", "paginginfo", "paginationinfo", "links",
-    "link", "responsemetadata", "info", "resultinfo", "resultset", "cursors", "pager", "paginator", "additionaldata",
-    "pagedetails", "xpagination", "collection",
-}  # fmt: skip
+    "meta",
+    "metadata",
+    "pagination",
+    "paging",
+    "page",
+    "pages",
+    "pageinfo",
+    "paginginfo",
+    "paginationinfo",
+    "links",
+    "link",
+    "responsemetadata",
+    "info",
+    "resultinfo",
+    "resultset",
+    "cursors",
+    "pager",
+    "paginator",
+    "additionaldata",
+    "pagedetails",
+    "xpagination",
+    "collection",
+}
+_COUNTS = TOTAL | PAGES | REMAINING | {"more"}
 _OF_PAGES = {
     "x",
     "ms",
@@ -123,20 +187,24 @@ def names_next(plain: str) -> bool:
 
 
 def header_word(name: str) -> str | None:
-    """The word in a header's name, as X-WP-TotalPages has `totalpages`; None where it tells nothing of pages."""
+    """The word in a header's name, as X-WP-TotalPages has `totalpages`; None where it does not concern pages."""
     parts = [part for part in name.lower().split("-") if part]
     for start in range(len(parts)):
         word = plain_name("".join(parts[start:]))
-        if word in FLAGS or word in ("pagination", "paging") or names_next(word):
+        if word in FLAGS or word in ("pagination", "paging"):
             return word
-        is_plain = word in TOTAL | PAGES | REMAINING | {"more"}
-        if is_plain and (
-            word.startswith("total") and word != "total" or set(parts[:start]) <= _OF_PAGES
-        ):
+        if names_next(word):
+            return word
+        if word not in _COUNTS:
+            continue
+        has_own_meaning = word.startswith("total") and word != "total"
+        if has_own_meaning or set(parts[:start]) <= _OF_PAGES:
             return word
     return None
 
 
-def tells_of_pages(header: str) -> bool:
-    """Whether a header may say something about the list that its answer is a page of."""
-    return header.lower() in ("link", "content-range") or header_word(header) is not None
+def concerns_pages(header: str) -> bool:
+    """Whether a header may concern the list that its answer is a page of."""
+    if header.lower() in ("link", "content-range"):
+        return True
+    return header_word(header) is not None

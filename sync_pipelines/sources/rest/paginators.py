@@ -22,8 +22,8 @@ from sync_pipelines.model.pagination import (
     PagePagination,
 )
 from sync_pipelines.secrets import printable
-from sync_pipelines.sources.http.guarded import Reply
 from sync_pipelines.sources.http.links import parse_links
+from sync_pipelines.sources.http.traffic import HttpRequest, Reply
 
 
 class _Response(requests.Response):
@@ -31,7 +31,9 @@ class _Response(requests.Response):
 
     def __init__(self, reply: Reply) -> None:
         super().__init__()
-        self._content, self.status_code, self.url = reply.body, 200, reply.url
+        self._content = reply.body
+        self.status_code = 200
+        self.url = reply.url
         self.headers = CaseInsensitiveDict(reply.headers)
 
     def json(self, **_: Any) -> Any:
@@ -39,15 +41,19 @@ class _Response(requests.Response):
         try:
             return msgspec.json.decode(self.content)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            return json.loads(self.content.decode("utf-8", errors="surrogateescape"), strict=False)
-        except RecursionError:  # a record that is too deep must not hide it either
-            return shallow_members(self.content.decode("utf-8", errors="surrogateescape"))
+            text = self.content.decode("utf-8", errors="surrogateescape")
+            return json.loads(text, strict=False)
+        except RecursionError:
+            # A record that is too deep must not hide it either.
+            text = self.content.decode("utf-8", errors="surrogateescape")
+            return shallow_members(text)
 
     @property
     def links(self) -> dict[str, dict[str, str]]:
         """The links of the answer by relation in lower case, of equal ones the first."""
         found: dict[str, dict[str, str]] = {}
-        for link in parse_links(self.headers.get("link", ""), self.url):
+        header = self.headers.get("link", "")
+        for link in parse_links(header, self.url):
             for relation in link.relations:
                 found.setdefault(relation, {"url": link.target})
         return found
@@ -68,23 +74,29 @@ class Pages:
     """
 
     def __init__(
-        self, endpoint: Endpoint, url: str, params: dict[str, Any], size: int, number: int = 1
+        self,
+        endpoint: Endpoint,
+        url: str,
+        params: dict[str, Any],
+        size: int,
+        number: int = 1,
     ) -> None:
         pagination = endpoint.pagination
         self.numbered = isinstance(pagination, (PagePagination, OffsetPagination))
-        if pagination.size_param is not None and not isinstance(pagination, OffsetPagination):
-            params = {**params, pagination.size_param: size}
-        self.request = requests.Request("GET", url, params=dict(params))
+        params = dict(params)
+        # The paginator of an offset adds its size by itself.
+        adds_size = isinstance(pagination, OffsetPagination)
+        if pagination.size_param is not None and not adds_size:
+            params[pagination.size_param] = size
+        self.request = requests.Request("GET", url, params=params)
         self._paginator = _make(pagination, size, number)
         self._paginator.init_request(self.request)
-        self._params = dict(params)
-        self.size_param = pagination.size_param if isinstance(pagination, PagePagination) else None
-        self._next_path = getattr(pagination, "cursor_path", None) or getattr(
-            pagination, "next_path", None
-        )
-        self.names_next = self._next_path is None and not isinstance(
-            pagination, LinkHeaderPagination
-        )
+        self.size_param: str | None = None
+        if isinstance(pagination, PagePagination):
+            self.size_param = pagination.size_param
+        self._next_path = _next_path(pagination)
+        names_by_header = isinstance(pagination, LinkHeaderPagination)
+        self.names_next = self._next_path is None and not names_by_header
 
     @property
     def query(self) -> dict[str, Any]:
@@ -92,11 +104,17 @@ class Pages:
         return dict(self.request.params or {})
 
     @property
+    def current(self) -> HttpRequest:
+        """The next request."""
+        return HttpRequest("GET", self.request.url, self.query)
+
+    @property
     def signature(self) -> str:
-        """Tells requests apart."""
-        return (
-            f"{self.request.url} {sorted((name, str(value)) for name, value in self.query.items())}"
-        )
+        """The text by which requests are distinguished."""
+        parameters = []
+        for name, value in sorted(self.query.items()):
+            parameters.append((name, str(value)))
+        return f"{self.request.url} {parameters}"
 
     def advance(self, reply: Reply, records: int) -> bool:
         """Turn to the next page; False when the source says that there is none.
@@ -111,11 +129,13 @@ class Pages:
             paginator.value_step = records
         try:
             # They only look at whether there were records at all.
-            paginator.update_state(_Response(reply), [None] * min(records, 1))
+            some = [None] if records else []
+            paginator.update_state(_Response(reply), some)
             reference = getattr(paginator, "_next_reference", None)
             if reference is True or not isinstance(reference, str | int | None):
+                shown = printable(str(reference), 60)
                 raise SourceContractError(
-                    f"The next page is named by {printable(str(reference), 60)!r}, which is no address or token."
+                    f"The next page is named by {shown!r}, which is no address or token."
                 )
             if not paginator.has_next_page or reference in ("", 0):  # also false
                 return False
@@ -128,7 +148,7 @@ class Pages:
             msgspec.MsgspecError,
         ) as error:
             raise SourceContractError(
-                f"The answer does not tell its next page: {printable(str(error), 200)}"
+                f"The answer does not name its next page: {printable(str(error), 200)}"
             ) from None
         return True
 
@@ -137,7 +157,8 @@ class Pages:
         if self._next_path is None:
             return "link" in reply.headers
         try:
-            return bool(find_values(self._next_path, _Response(reply).json()))
+            body = _Response(reply).json()
+            return bool(find_values(self._next_path, body))
         except (msgspec.MsgspecError, RecursionError):
             return False
 
@@ -146,20 +167,36 @@ class Pages:
 
         Returns what was asked for, None where it is no less.
         """
-        asked = self.query.get(self.size_param) if self.size_param is not None else None
+        if self.size_param is None:
+            return None
+        asked = self.query.get(self.size_param)
         if asked is None or not 0 < records < asked:
             return None
         self.request.params[self.size_param] = records
         return int(asked)
 
     def beyond(self) -> None:
-        """Turn to the page after this one, whatever this one said (page and offset only)."""
+        """Turn to the page after this one, whatever this one answered (page and offset only)."""
         paginator = self._paginator
         paginator.current_value += paginator.value_step  # type: ignore[attr-defined]
         paginator.update_request(self.request)
 
 
-def _make(pagination: Any, size: int, number: int) -> dlt_paginators.BasePaginator:
+def _next_path(pagination: Any) -> str | None:
+    """JSONPath of the place where an answer names its next page; None where it does not."""
+    match pagination:
+        case CursorPagination():
+            return pagination.cursor_path
+        case NextLinkPagination():
+            return pagination.next_path
+    return None
+
+
+def _make(
+    pagination: Any,
+    size: int,
+    number: int,
+) -> dlt_paginators.BasePaginator:
     match pagination:
         case PagePagination():
             end = None if pagination.last_page is None else pagination.last_page + 1

@@ -164,18 +164,18 @@ def test_a_declared_page_is_the_same_whichever_path_reads_it(
 def test_what_one_page_taught_changes_no_other_page(pages: list[list[str]], flattens: bool) -> None:
     endpoint = endpoint_of(flatten=flattens)
     decoder = PageDecoder(ENTITY, layout=DeclaredLayout(endpoint, ENTITY.columns))
-    told: set[str] = set()
+    noted: set[str] = set()
     expected: set[str] = set()
     bodies = [f'{{"data": {{"items": [{", ".join(found)}]}}}}'.encode() for found in pages]
     together = [decoder.decode(1, body) for body in bodies]
     decoder.settle(together)
     for body, page in zip(bodies, together, strict=True):
         slow, _ = exactly(body, endpoint)
-        told |= page.undeclared
+        noted |= page.undeclared
         expected |= slow.undeclared
         assert page.rowversions == slow.rowversions
         assert page.rejects == slow.rejects
-    assert told == expected
+    assert noted == expected
     rows = [
         row
         for page in together

@@ -105,7 +105,7 @@ def test_a_file_that_cannot_work_is_refused(
         validate(data, SourceFile("shop.yaml", data))
 
 
-def test_a_source_that_is_not_there_is_told_when_it_is_applied(
+def test_a_source_that_is_not_there_is_reported_when_it_is_applied(
     declared: DeclaredWorld, module: Any
 ) -> None:
     with pytest.raises(SettingsError, match="has no resource 'nothing'; it has items, tables"):
@@ -218,8 +218,8 @@ def test_the_cause_of_a_failure_keeps_no_secret_in_clear(
     module.failure = ConnectionError("down for canary-key-of-the-shop")
     with pytest.raises(SourceUnreachableError) as caught:
         declared.sync("items")
-    told = "".join(traceback.format_exception(caught.value))
-    assert "canary-key" not in told
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "canary-key" not in shown
 
 
 def test_a_source_does_not_see_the_state_of_a_pipeline_around_it(module: Any) -> None:

@@ -143,7 +143,7 @@ def test_a_value_of_another_type_goes_to_quarantine_and_the_others_pass(
     assert declared.table("items")[4]["city"] is None
 
 
-def test_a_node_that_is_null_is_no_record_and_is_told(declared: DeclaredWorld) -> None:
+def test_a_node_that_is_null_is_no_record_and_is_reported(declared: DeclaredWorld) -> None:
     serve(declared, 3, query=EDGES, records="$.data.items.edges[*].node")
     declared.rest.graphql.records.append({})
     result = declared.sync("items")
@@ -194,7 +194,7 @@ def test_a_next_page_without_its_name_is_not_taken_for_the_end(declared: Declare
         declared.sync("items")
 
 
-def test_a_cursor_that_stands_still_is_a_loop(declared: DeclaredWorld) -> None:
+def test_a_cursor_that_does_not_move_is_a_loop(declared: DeclaredWorld) -> None:
     serve(declared)
     declared.rest.graphql.cursor_stands = True
     with pytest.raises(SourceContractError, match="looping"):
@@ -218,7 +218,7 @@ def test_an_answer_that_does_not_say_whether_there_are_more_is_refused(
         declared.sync("items")
 
 
-def test_one_answer_is_not_everything_when_it_says_so_itself(declared: DeclaredWorld) -> None:
+def test_one_answer_is_not_everything_when_it_names_a_next_page(declared: DeclaredWorld) -> None:
     query = QUERY.replace("$first: Int, $after: String, ", "").replace(
         "first: $first, after: $after, ", ""
     )

@@ -10,9 +10,7 @@ import pytest
 from sync_pipelines.demo.twin import TwinColumn, TwinServer, TwinStore, TwinTable
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import register_secret
-from sync_pipelines.sources.http.guarded import (
-    GuardedSession,
-)
+from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines_tests.sources.http.session import TOKEN, Pauses
 
 

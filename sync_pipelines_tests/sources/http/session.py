@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sync_pipelines.sources.http.guarded import (
-    GuardedSession,
-)
+from sync_pipelines.sources.http.guarded import GuardedSession
 
 TOKEN = "canary-token-7f3a9"
 

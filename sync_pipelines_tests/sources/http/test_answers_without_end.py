@@ -94,5 +94,5 @@ def test_what_is_no_page_is_read_to_its_limit_and_not_asked_for_again(
     with pytest.raises(GuardError, match=f"larger than {ASKING[ask]} bytes"):
         ask(f"{url}/{kind}")
     assert Hostile.requests == 1
-    # The rest lies in the buffers of the two sockets.
+    # The rest is in the buffers of the two sockets.
     assert Hostile.sent_bytes < ASKING[ask] + 16_000_000

@@ -31,11 +31,9 @@ from sync_pipelines.errors import (
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import register_secret
 from sync_pipelines.sources.apismith.protocol import fetch_apis, fetch_data
-from sync_pipelines.sources.http.guarded import (
-    GuardedSession,
-    RateLimiter,
-    Traffic,
-)
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import Traffic
+from sync_pipelines.sources.http.turns import RateLimiter
 from sync_pipelines.sources.source import PageRequest
 from sync_pipelines_tests.sources.http.session import PATH, TOKEN, Opener, Pauses
 

@@ -18,10 +18,8 @@ from sync_pipelines.errors import (
     SourceContractError,
     SyncError,
 )
-from sync_pipelines.sources.http.guarded import (
-    Traffic,
-    retry_after_seconds,
-)
+from sync_pipelines.sources.http.failures import retry_after_seconds
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines_tests.sources.http.session import PATH, Opener, Pauses
 
 

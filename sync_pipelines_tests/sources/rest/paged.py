@@ -27,8 +27,8 @@ def start(world, paging, count=25, auth="bearer", **options):
     }
 
 
-def answering(world, records, headers=None, **told):
+def answering(world, records, headers=None, **beside):
     """Every request is answered by these records with something beside them."""
-    body = json.dumps({"items": records, **told}).encode()
+    body = json.dumps({"items": records, **beside}).encode()
     world.serve(0)
     world.faults.add(Fault(kind="rest", times=None, body=body, headers=headers or {}))

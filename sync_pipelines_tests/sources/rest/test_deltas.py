@@ -172,7 +172,7 @@ def test_a_nested_field_that_turns_into_something_else_is_set_aside(declared):
     assert {key: row["first"] for key, row in declared.table().items()} == {1: "Ada", 3: None}
 
 
-def test_a_renamed_field_is_told(declared):
+def test_a_renamed_field_is_reported(declared):
     served = declared.serve(3)
     declared.apply_endpoint()
     declared.sync("users")

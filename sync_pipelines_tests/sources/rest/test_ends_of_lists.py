@@ -17,7 +17,7 @@ from sync_pipelines_tests.sources.rest.paged import PAGINATIONS, answering, star
 
 
 @pytest.mark.parametrize(
-    "told",
+    "beside",
     [
         {"has_more": True},
         {"meta": {"hasNextPage": True}},
@@ -36,8 +36,8 @@ from sync_pipelines_tests.sources.rest.paged import PAGINATIONS, answering, star
         {"other": {"has_more": True}},
     ],
 )
-def test_one_answer_that_says_that_there_is_more_is_not_everything(declared, told):
-    answering(declared, users(3), **told)
+def test_one_answer_that_says_that_there_is_more_is_not_everything(declared, beside):
+    answering(declared, users(3), **beside)
     declared.apply_endpoint(records="$.items")
     error = declared.fails(SourceContractError, "users")
     assert "pagination" in error.next_command
@@ -56,7 +56,7 @@ def test_headers_tell_of_more_as_well(declared, headers):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "beside",
     [
         {"has_more": False},
         {"next": None, "limit": 3},
@@ -71,8 +71,8 @@ def test_headers_tell_of_more_as_well(declared, headers):
         {"links": {"self": "/users", "next": ""}},
     ],
 )
-def test_an_answer_that_says_that_it_is_all_is_all(declared, told):
-    answering(declared, users(3), **told)
+def test_an_answer_that_says_that_it_is_all_is_all(declared, beside):
+    answering(declared, users(3), **beside)
     declared.apply_endpoint(records="$.items")
     assert declared.sync("users").ledger.inserted == 3
 
@@ -115,9 +115,9 @@ def test_an_end_before_the_total_is_no_end(declared, monkeypatch, paging):
     answer, total = declared.rest.answer, [26]
 
     def telling(token, method, path, query, headers, body):
-        told = json.loads(answer(token, method, path, query, headers, body).body)
+        content = json.loads(answer(token, method, path, query, headers, body).body)
         return json_answer(
-            {**(told if isinstance(told, dict) else {"items": told}), "total": total[0]}
+            {**(content if isinstance(content, dict) else {"items": content}), "total": total[0]}
         )
 
     monkeypatch.setattr(declared.rest, "answer", telling)
@@ -128,7 +128,7 @@ def test_an_end_before_the_total_is_no_end(declared, monkeypatch, paging):
 
 
 @pytest.mark.parametrize("paging", ["page", "offset", "next_link"])
-def test_pages_that_move_are_told_read_again_and_delete_nothing(declared, monkeypatch, paging):
+def test_pages_that_move_are_reported_read_again_and_delete_nothing(declared, monkeypatch, paging):
     served, endpoint = start(declared, paging, 40)
     answer, shuffle = declared.rest.answer, random.Random(5).shuffle
 
@@ -188,10 +188,10 @@ def test_a_next_page_that_no_answer_names_is_warned_about_unless_the_first_is_sh
 ):
     start(declared, paging, count=count)
     declared.apply_endpoint(records="$.items", pagination={**PAGINATIONS[paging], **wrong})
-    told = [
+    found = [
         warning for warning in declared.sync("users").warnings if "next page is named" in warning
     ]
-    assert bool(told) is warned
+    assert bool(found) is warned
 
 
 @pytest.mark.parametrize("paging, wrong", WRONG)
@@ -209,7 +209,7 @@ def test_as_many_as_were_asked_for_are_no_end_where_nothing_names_a_next_page(
     assert declared.sync("users").ledger.inserted == 3
 
 
-def test_pages_that_are_told_and_do_not_come_are_an_error(declared):
+def test_pages_that_are_announced_and_do_not_come_are_an_error(declared):
     declared.serve(0)
     answers = [
         {"items": users(3), "next": "/users?page=2", "pages": 3},

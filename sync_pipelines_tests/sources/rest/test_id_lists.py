@@ -1,4 +1,4 @@
-"""Records by their ids: what was asked for came back, verified and not empty, or it is told."""
+"""Records by their ids: what was asked for came back, verified and not empty, or is reported."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_a_paged_operation_that_is_not_understood_is_left_out_with_the_lines_to_
     "header",
     ["X-Next-Page", "X-Total-Count", "X-WP-TotalPages", "Content-Range", "x-ms-continuation"],
 )
-def test_a_declared_header_that_tells_of_pages_is_a_sign(header: str) -> None:
+def test_a_declared_header_that_concerns_pages_is_a_sign(header: str) -> None:
     assert f"header {header}" in plan([], headers={header: {}}).skipped["GET /customers"]
 
 
@@ -206,3 +206,10 @@ def test_a_declared_header_that_tells_of_pages_is_a_sign(header: str) -> None:
 def test_what_shows_no_sign_of_pages_is_one_answer(parameters: Any, beside: Any) -> None:
     """Fields of the records, such as total and next, are no sign."""
     assert "pagination" not in plan(parameters, beside).endpoints["customers"]
+
+
+def test_of_parameters_that_are_needed_the_first_one_that_is_not_given_is_named() -> None:
+    needed = [{**query("tenant"), "required": True}, {**query("region"), "required": True}]
+    found = plan(needed, params={"tenant": 1})
+    assert "'region'" in found.skipped["GET /customers"]
+    assert "customers" in plan(needed, params={"tenant": 1, "region": 2}).endpoints

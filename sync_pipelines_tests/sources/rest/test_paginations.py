@@ -162,13 +162,15 @@ def test_the_next_link_is_found_among_others(declared, headers):
     assert declared.sync("users").ledger.inserted == 25
 
 
-@pytest.mark.parametrize("told", ["null", "false", "0", '""'])
-def test_a_next_page_may_be_denied_in_many_ways(declared, told):
+@pytest.mark.parametrize("ending", ["null", "false", "0", '""'])
+def test_a_next_page_may_be_denied_in_many_ways(declared, ending):
     _, endpoint = start(declared, "next_link")
     declared.apply_endpoint(**endpoint)
     declared.faults.add(
         Fault(
-            kind="rest", times=None, body=b'{"items": [{"id": 1}], "next": ' + told.encode() + b"}"
+            kind="rest",
+            times=None,
+            body=b'{"items": [{"id": 1}], "next": ' + ending.encode() + b"}",
         )
     )
     assert declared.sync("users").ledger.inserted == 1
@@ -178,14 +180,14 @@ def test_a_next_page_may_be_denied_in_many_ways(declared, told):
 def test_a_bad_text_in_an_answer_does_not_hide_its_next_page(declared, paging):
     _, endpoint = start(declared, paging)
     declared.apply_endpoint(**endpoint)
-    told = (
+    beside = (
         b'"next": "/users?cursor=10&size=10"' if paging == "next_link" else b'"meta": {"next": 10}'
     )
     declared.faults.add(
         Fault(
             kind="rest",
             body=b'{"items": [{"id": 1, "name": "\xff"}, {"id": 2, "name": "a\nb"}], '
-            + told
+            + beside
             + b"}",
         )
     )

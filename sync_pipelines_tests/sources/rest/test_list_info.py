@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from sync_pipelines.sources.http.guarded import Reply
-from sync_pipelines.sources.rest.told import Told, read_told
+from sync_pipelines.sources.http.traffic import Reply
+from sync_pipelines.sources.rest.list_info import ListInfo, read_list_info
 
 ROWS = [{"id": 1, "total": 9, "has_more": True, "next": "/users/2"}]
 ADDRESS = "https://x.example.com/users?page=2"
 
 
-def told(beside: Any, records: str = "$.items", **headers: str) -> Told:
+def info_of(beside: Any, records: str = "$.items", **headers: str) -> ListInfo:
     body = beside if isinstance(beside, list) else {"items": ROWS, **beside}
-    return read_told(
+    return read_list_info(
         Reply(
             json.dumps(body).encode(),
             {name.replace("_", "-"): value for name, value in headers.items()},
@@ -48,9 +48,9 @@ def told(beside: Any, records: str = "$.items", **headers: str) -> Told:
         {"d": 1, "__next": "https://x.example.com/users?$skiptoken=1"},
     ],
 )
-def test_more_is_told_in_many_words(beside: dict[str, Any]) -> None:
-    assert told(beside).more is not None
-    assert not told(beside).ends
+def test_more_is_recognised_by_many_words(beside: dict[str, Any]) -> None:
+    assert info_of(beside).more is not None
+    assert not info_of(beside).ends
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_more_is_told_in_many_words(beside: dict[str, Any]) -> None:
         {"link": '<https://x.example.com/users?page_info=abc>; rel="next"'},
     ],
 )
-def test_more_is_told_in_headers(headers: dict[str, str]) -> None:
-    assert told({}, **headers).more is not None
+def test_more_is_recognised_in_headers(headers: dict[str, str]) -> None:
+    assert info_of({}, **headers).more is not None
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,18 @@ def test_more_is_told_in_headers(headers: dict[str, str]) -> None:
         ({}, {"x_pagination": '{"TotalCount": 120}'}),
     ],
 )
-def test_totals_are_told_in_many_words(beside: dict[str, Any], headers: dict[str, str]) -> None:
-    assert told(beside, **headers).total == 120
+def test_totals_are_read_from_many_words(beside: dict[str, Any], headers: dict[str, str]) -> None:
+    assert info_of(beside, **headers).total == 120
 
 
 def test_the_total_beside_hits_and_in_another_element_of_a_list_counts() -> None:
     nested = {"hits": {"total": {"value": 120, "relation": "eq"}, "hits": ROWS}}
-    assert read_told(Reply(json.dumps(nested).encode(), {}, ADDRESS), "$.hits.hits").total == 120
-    assert told([{"page": 1, "pages": 3, "total": 120}, ROWS], "$[1]") == Told(total=120, pages=3)
+    assert (
+        read_list_info(Reply(json.dumps(nested).encode(), {}, ADDRESS), "$.hits.hits").total == 120
+    )
+    assert info_of([{"page": 1, "pages": 3, "total": 120}, ROWS], "$[1]") == ListInfo(
+        total=120, pages=3
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,18 +105,18 @@ def test_the_total_beside_hits_and_in_another_element_of_a_list_counts() -> None
         ({}, {"x_wp_totalpages": "3"}),
     ],
 )
-def test_numbers_of_pages_are_told_in_many_words(
+def test_numbers_of_pages_are_read_from_many_words(
     beside: dict[str, Any], headers: dict[str, str]
 ) -> None:
-    assert told(beside, **headers).pages == 3
+    assert info_of(beside, **headers).pages == 3
 
 
 @pytest.mark.parametrize(
     "beside", [{"cursor": "abc"}, {"_scroll_id": "DXF1"}, {"offset": "itrXYZ/recABC"}]
 )
 def test_a_place_to_go_on_from_proves_no_more(beside: dict[str, Any]) -> None:
-    assert told(beside).more is None
-    assert told(beside).position is not None
+    assert info_of(beside).more is None
+    assert info_of(beside).position is not None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +148,7 @@ def test_a_place_to_go_on_from_proves_no_more(beside: dict[str, Any]) -> None:
     ],
 )
 def test_other_words_tell_nothing(beside: dict[str, Any], headers: dict[str, str]) -> None:
-    found = told(beside, **headers)
+    found = info_of(beside, **headers)
     assert (found.more, found.position, found.total, found.pages, found.limit) == (
         None,
         None,
