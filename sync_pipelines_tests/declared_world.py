@@ -11,8 +11,9 @@ import psycopg
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.declare.connector_file import SourceFile, load_declaration, validate
+from sync_pipelines.declare.connector_file import load_declaration, validate
 from sync_pipelines.declare.plan import ConnectorPlan, apply_connector, plan_connector
+from sync_pipelines.declare.source_file import SourceFile
 from sync_pipelines.demo.twin import TwinServer, TwinStore
 from sync_pipelines.demo.twin.rest import RestEndpoint, RestTwin
 from sync_pipelines.discovery.report import DiscoveryReport

@@ -121,15 +121,20 @@ def add_connector(
                 state="Nothing was stored.",
                 next_command=f"choose another name, or sync-pipelines connector remove {name}",
             )
-        reach = (
-            (known["destination_settings"] if known else {})
-            if destination_settings is None
-            else destination_settings
-        )
+        reach = destination_settings
+        if reach is None:
+            reach = known["destination_settings"] if known else {}
         wanted = Connector(
-            uuid4(), name, check_base_url(base_url), auth_token, schema, destination_settings=reach, kind=kind,
-            declaration=declaration, agreed=known["agreed"] if known else None,
-        )  # fmt: skip
+            uuid4(),
+            name,
+            check_base_url(base_url),
+            auth_token,
+            schema,
+            destination_settings=reach,
+            kind=kind,
+            declaration=declaration,
+            agreed=known["agreed"] if known else None,
+        )
         agreed = agree(wanted, load_settings(), allow_private=allow_private)
         row = connection.execute(
             f"""
@@ -200,7 +205,11 @@ def get_connector(database: Database, name: str) -> Connector:
     return Connector(**row)
 
 
-def change_connector(database: Database, connector: Connector, **changes: Any) -> Connector:
+def change_connector(
+    database: Database,
+    connector: Connector,
+    **changes: Any,
+) -> Connector:
     """Change when and how a connector is synced; the values are checked by the caller, limits here.
 
     Args:
@@ -285,7 +294,11 @@ def update_declaration(
     )
 
 
-def record_discovery(database: Database, connector: Connector, error: SyncError | None) -> None:
+def record_discovery(
+    database: Database,
+    connector: Connector,
+    error: SyncError | None,
+) -> None:
     """Remember when a discovery last worked, or when and why it did not."""
     with database.connect() as connection:
         if error is None:

@@ -1,4 +1,4 @@
-"""Where Dagster keeps its runs and events beside the catalog: a schema of its own in the same database."""
+"""Where Dagster keeps its runs and events beside the catalog: a second schema in the same database."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ def storage_url(database: Database) -> str:
 
     Always a URL, which SQLAlchemy needs, where PostgreSQL would take `host=… dbname=…` as well.
     """
-    known = {
-        name: str(value)
-        for name, value in conninfo_to_dict(database.url).items()
-        if value is not None
-    }
+    known = {}
+    for name, value in conninfo_to_dict(database.url).items():
+        if value is not None:
+            known[name] = str(value)
     user = known.pop("user", "")
     password = known.pop("password", "")
-    login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
-    name = quote(known.pop("dbname", ""), safe="")
-    known["options"] = session_options(
-        known.get("options", ""), storage_schema(database.bridge_schema)
-    )
-    return f"postgresql://{login}@/{name}?{urlencode(known, quote_via=quote, safe='/')}"
+    dbname = known.pop("dbname", "")
+    options = known.get("options", "")
+    known["options"] = session_options(options, storage_schema(database.bridge_schema))
+    login = quote(user, safe="")
+    if password:
+        login += f":{quote(password, safe='')}"
+    parameters = urlencode(known, quote_via=quote, safe="/")
+    return f"postgresql://{login}@/{quote(dbname, safe='')}?{parameters}"
 
 
 def create_storage_schema(database: Database) -> None:

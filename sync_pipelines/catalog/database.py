@@ -84,7 +84,11 @@ class Database:
 
         See `catalog.session_options`.
         """
-        return session_url(self.url, search_path, server_version=_server_versions.get(self.url, 0))
+        return session_url(
+            self.url,
+            search_path,
+            server_version=_server_versions.get(self.url, 0),
+        )
 
     @contextmanager
     def connect(
@@ -111,7 +115,11 @@ class Database:
                 with _transaction(session) as connection:
                     yield connection
             finally:
-                POOL.give(self._address, session, 0 if alone else self.kept_connections)
+                POOL.give(
+                    self._address,
+                    session,
+                    0 if alone else self.kept_connections,
+                )
         except psycopg.Error as error:
             raise classify_database_error(error) from error
 

@@ -55,7 +55,11 @@ def claim_delivery(
     ).fetchone()
 
 
-def mark_delivered(connection: psycopg.Connection[Any], uid: UUID, status: int) -> None:
+def mark_delivered(
+    connection: psycopg.Connection[Any],
+    uid: UUID,
+    status: int,
+) -> None:
     """The receiver took the message."""
     connection.execute(
         "UPDATE deliveries SET delivered_at = now(), last_status = %s, last_error = NULL WHERE uid = %s",
@@ -82,7 +86,11 @@ def mark_failed(
     )
 
 
-def switch_off_webhook(connection: psycopg.Connection[Any], webhook: Webhook, error: str) -> None:
+def switch_off_webhook(
+    connection: psycopg.Connection[Any],
+    webhook: Webhook,
+    error: str,
+) -> None:
     """The receiver is gone for good (410): send it nothing more."""
     connection.execute("UPDATE webhooks SET is_active = false WHERE uid = %s", [webhook.uid])
     connection.execute(

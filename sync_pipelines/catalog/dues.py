@@ -167,7 +167,11 @@ def list_leases(database: Database, connector_uid: UUID) -> list[Lease]:
         return [Lease(**row) for row in rows]
 
 
-def renew_leases(database: Database, leases: Sequence[UUID], lease_seconds: float) -> None:
+def renew_leases(
+    database: Database,
+    leases: Sequence[UUID],
+    lease_seconds: float,
+) -> None:
     """Keep leases whose runs wait or run."""
     if leases:
         with database.connect() as connection:
@@ -177,7 +181,11 @@ def renew_leases(database: Database, leases: Sequence[UUID], lease_seconds: floa
             )
 
 
-def release_lease(database: Database, lease: UUID, slug: str | None = None) -> int:
+def release_lease(
+    database: Database,
+    lease: UUID,
+    slug: str | None = None,
+) -> int:
     """Give back what a lease still holds, of one entity when named; when each is due stays as it is."""
     with database.connect() as connection:
         return connection.execute(
@@ -214,7 +222,11 @@ def end_lease(database: Database, lease: UUID, *, failed: bool) -> int:
                 [
                     failures,
                     Reason.RETRY,
-                    plan_retry_seconds(row["uid"], row["sync_interval_seconds"], failures),
+                    plan_retry_seconds(
+                        row["uid"],
+                        row["sync_interval_seconds"],
+                        failures,
+                    ),
                     failures < FULL_READ_TRIES,
                     row["uid"],
                 ],
@@ -222,7 +234,11 @@ def end_lease(database: Database, lease: UUID, *, failed: bool) -> int:
     return len(left)
 
 
-def request_sync(database: Database, connector_uid: UUID, scheduled_at: datetime) -> int:
+def request_sync(
+    database: Database,
+    connector_uid: UUID,
+    scheduled_at: datetime,
+) -> int:
     """Make every active entity of a connector due now, because its cron has come; returns how many.
 
     Asked again for the same or an earlier moment, by another daemon or after a crash, it does nothing.
@@ -236,7 +252,11 @@ def request_sync(database: Database, connector_uid: UUID, scheduled_at: datetime
     )
 
 
-def request_full_read(database: Database, connector_uid: UUID, scheduled_at: datetime) -> int:
+def request_full_read(
+    database: Database,
+    connector_uid: UUID,
+    scheduled_at: datetime,
+) -> int:
     """Ask for one full read of every active entity of a connector.
 
     Returns how many. Once for each moment, as `request_sync`.
@@ -293,7 +313,12 @@ def next_due(
     return (row["slug"], row["seconds"], row["due_reason"]) if row else None
 
 
-def list_agenda(database: Database, connector_uid: UUID, *, by_cron: bool) -> list[dict[str, Any]]:
+def list_agenda(
+    database: Database,
+    connector_uid: UUID,
+    *,
+    by_cron: bool,
+) -> list[dict[str, Any]]:
     """Every entity of a connector with when it is due, why, and what keeps it from being started.
 
     Returns:
@@ -315,7 +340,11 @@ def list_agenda(database: Database, connector_uid: UUID, *, by_cron: bool) -> li
                 FROM entities e JOIN connectors c ON c.uid = e.connector_uid
                 WHERE e.connector_uid = %(connector)s ORDER BY 2 NULLS LAST, e.slug
                 """,
-                {"bridge": database.bridge_schema, "connector": connector_uid, "by_cron": by_cron},
+                {
+                    "bridge": database.bridge_schema,
+                    "connector": connector_uid,
+                    "by_cron": by_cron,
+                },
             )
         )
 

@@ -69,7 +69,10 @@ def _taken(part: type[Any], row: dict[str, Any]) -> dict[str, Any]:
     return {field.name: row[field.name] for field in fields(part) if field.name in row}
 
 
-def list_entity_rows(database: Database, connector: str | None = None) -> list[dict[str, Any]]:
+def list_entity_rows(
+    database: Database,
+    connector: str | None = None,
+) -> list[dict[str, Any]]:
     """Catalog rows of all entities (of active connectors when none is named), ordered by path."""
     where, parameters = (
         ("WHERE c.name = %s", [connector]) if connector else ("WHERE c.is_active", [])
@@ -78,7 +81,10 @@ def list_entity_rows(database: Database, connector: str | None = None) -> list[d
         return list(connection.execute(f"{_SELECT} {where} ORDER BY c.name, e.slug", parameters))
 
 
-def list_entities(database: Database, connector: str | None = None) -> list[Entity]:
+def list_entities(
+    database: Database,
+    connector: str | None = None,
+) -> list[Entity]:
     """Entities by path; those of one connector when named."""
     return [entity_from_row(row) for row in list_entity_rows(database, connector)]
 
@@ -228,7 +234,11 @@ def change_entity(database: Database, entity: Entity, **changes: Any) -> Entity:
     return get_entity(database, entity.connector, entity.slug)
 
 
-def change_coercion(database: Database, entity: Entity, words: dict[str, str]) -> Entity:
+def change_coercion(
+    database: Database,
+    entity: Entity,
+    words: dict[str, str],
+) -> Entity:
     """Allow, or no longer allow, that values of columns are cut or left out; the next sync reads everything.
 
     Args:
@@ -267,7 +277,11 @@ def change_coercion(database: Database, entity: Entity, words: dict[str, str]) -
     return get_entity(database, entity.connector, entity.slug)
 
 
-def change_destination(database: Database, entity: Entity, destination: str) -> Entity:
+def change_destination(
+    database: Database,
+    entity: Entity,
+    destination: str,
+) -> Entity:
     """Let an entity's rows go elsewhere from now on: the next sync reads everything; the old table stays as it is.
 
     The caller has checked the name of the destination.
@@ -285,7 +299,12 @@ def change_destination(database: Database, entity: Entity, destination: str) -> 
     return get_entity(database, entity.connector, entity.slug)
 
 
-def set_cursor(database: Database, entity: Entity, cursor: str | None, codec: Codec | None) -> None:
+def set_cursor(
+    database: Database,
+    entity: Entity,
+    cursor: str | None,
+    codec: Codec | None,
+) -> None:
     """Put the cursor by hand; None makes the next sync read everything. Marks are forgotten."""
     with database.connect() as connection:
         connection.execute(

@@ -39,8 +39,7 @@ def learn_secrets(
     """Teach the redactor the secrets of all references in the catalog and the gates; at the start of a process.
 
     Values that this process has are known as they are, and leave fingerprints for the processes that do not have them.
-    Never
-    raises: what cannot be learned is logged.
+    Never raises: what cannot be learned is logged.
 
     Args:
         database: with the catalog.
@@ -67,14 +66,15 @@ def learn_secrets(
     except SyncError as error:
         logger.warning("secrets of other processes are not recognized: %s", error.what)
         return
-    own = {
-        fingerprint.digest
-        for value in values.values()
-        for fingerprint in map(key.fingerprint, spellings(value))
-    }
+    own: set[bytes] = set()
+    for value in values.values():
+        own.update(key.fingerprint(spelling).digest for spelling in spellings(value))
     foreign = [fingerprint for digest, fingerprint in stored.items() if digest not in own]
+    if not foreign:
+        recognize_others(None)
+        return
     recognizer = Recognizer(key, foreign)
-    recognize_others((lambda text: recognizer.redact(text, HIDDEN)) if foreign else None)
+    recognize_others(lambda text: recognizer.redact(text, HIDDEN))
 
 
 def _names(connection: psycopg.Connection[Any], gates: Path) -> set[str]:
@@ -87,8 +87,10 @@ def _names(connection: psycopg.Connection[Any], gates: Path) -> set[str]:
         UNION ALL SELECT concat_ws(' ', nullif(url, ''), secret) FROM webhooks
         """
     ).fetchall()
-    texts = [row["text"] for row in rows] + list(_gate_texts(gates))
-    return {name for text in texts for name in _REFERENCE.findall(text or "")}
+    names: set[str] = set()
+    for text in (*(row["text"] for row in rows), *_gate_texts(gates)):
+        names.update(_REFERENCE.findall(text or ""))
+    return names
 
 
 def _gate_texts(gates: Path) -> Iterable[str]:
@@ -102,16 +104,19 @@ def _gate_texts(gates: Path) -> Iterable[str]:
             )
 
 
-def _stored(connection: psycopg.Connection[Any], key: FingerprintKey) -> dict[bytes, Fingerprint]:
+def _stored(
+    connection: psycopg.Connection[Any],
+    key: FingerprintKey,
+) -> dict[bytes, Fingerprint]:
     rows = connection.execute(
         "SELECT length, head, digest FROM secret_fingerprints WHERE key_id = %s", [key.key_id]
     )
-    return {
-        bytes(row["digest"]): Fingerprint(
-            row["length"], int.from_bytes(bytes(row["head"]), "big"), bytes(row["digest"])
-        )
-        for row in rows
-    }
+    stored = {}
+    for row in rows:
+        head = int.from_bytes(bytes(row["head"]), "big")
+        digest = bytes(row["digest"])
+        stored[digest] = Fingerprint(row["length"], head, digest)
+    return stored
 
 
 def _keep(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
@@ -38,7 +39,7 @@ class EntityHealth:
         last_tried_again: it was one attempt of several, and the next one is under way or to come.
         recent: the last failures in a row, newest first, each counted once however often its step tried; None when
             unknown.
-        running_held: False when the process of the running run is gone, so that nobody will end it but the next run.
+        running_alive: False when the process of the running run is gone, so that nobody will end it but the next run.
         rejecting_*: of its last rejected run while it is rejecting (`catalog.rejecting`).
         held_deletions: rows that wait for a decision whether they vanished.
     """
@@ -68,7 +69,7 @@ class EntityHealth:
     last_next_command: str | None = None
     running_uid: UUID | None = None
     running_seconds: float | None = None
-    running_held: bool = False
+    running_alive: bool = False
     rejecting_uid: UUID | None = None
     rejecting_judged: int | None = None
     rejecting_quarantined: int | None = None
@@ -81,7 +82,7 @@ class EntityHealth:
 
     @property
     def last_category(self) -> Category | None:
-        """What the last run's error tells of; None when it had none."""
+        """The category of the last run's error; None when it had none."""
         return category_of(self.last_error_category) if self.last_error_kind else None
 
     @property
@@ -94,10 +95,14 @@ class EntityHealth:
 
     @property
     def last_heard(self) -> bool:
-        """The source answered the last run: it read to the end, or its error says so."""
+        """The source answered the last run: it read to the end, or its error is an answer."""
         if self.last_error_kind is not None:
             return bool(self.last_error_answered)
-        return self.last_status in (RunStatus.SUCCESS, RunStatus.REJECTED, RunStatus.INCOMPLETE)
+        return self.last_status in (
+            RunStatus.SUCCESS,
+            RunStatus.REJECTED,
+            RunStatus.INCOMPLETE,
+        )
 
     def failures_with(self, category: Category) -> list[datetime]:
         """When the last failures in a row ended that were of one category, newest first."""
@@ -138,7 +143,7 @@ class ConnectorHealth:
 
     @property
     def last_discovery_category(self) -> Category | None:
-        """What the error of the last discovery tells of; None when it had none."""
+        """The category of the last discovery's error; None when it had none."""
         return (
             category_of(self.last_discovery_error_category) if self.last_discovery_error else None
         )
@@ -172,7 +177,7 @@ class Health:
 
 
 # Not counted: a run that somebody cancelled, which says nothing about the source; an attempt that its step repeats; and
-# what an outage of the source explains, which has an incident of its own.
+# what an outage of the source explains, which is another incident.
 _CONNECTORS = """
 WITH outages AS (
     SELECT subject, opened_at, coalesce(quiet_since, closed_at) AS ended_at FROM incidents
@@ -221,7 +226,7 @@ SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_ena
            SELECT FROM pg_locks k WHERE k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
              AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
              AND (k.classid::bigint << 32) | k.objid::bigint = hashtextextended(%(lock)s || e.uid::text, 0)
-       ) END AS running_held
+       ) END AS running_alive
 FROM entities e
 JOIN connectors c ON c.uid = e.connector_uid AND c.is_active
 LEFT JOIN sync_runs r ON r.entity_uid = e.uid AND r.status = 'running'
@@ -267,27 +272,27 @@ def read_health(
     server = connection.execute(_CONNECTIONS).fetchone()
     assert server is not None
     rejecting = read_rejecting(connection, min_records)
-    entities = (
-        EntityHealth(
-            **{
-                **rejecting.get(row.pop("uid"), {}),
-                **row,
-                "status": EntityStatus(row["status"]),
-                "recent": _recent_failures(row["recent"]),
-            }
-        )  # fmt: skip
-        for row in connection.execute(_ENTITIES, parameters)
-    )
-    connectors = (ConnectorHealth(**row) for row in connection.execute(_CONNECTORS, parameters))
+    entities = connection.execute(_ENTITIES, parameters).fetchall()
+    connectors = connection.execute(_CONNECTORS, parameters).fetchall()
     return Health(
         server["now"],
-        tuple(entities),
-        tuple(connectors),
+        tuple(_entity_health(row, rejecting) for row in entities),
+        tuple(ConnectorHealth(**row) for row in connectors),
         server["used"],
         server["usable"],
         looker,
         read_heartbeats(connection),
     )
+
+
+def _entity_health(
+    row: dict[str, Any],
+    rejecting: Mapping[UUID, dict[str, Any]],
+) -> EntityHealth:
+    rejects = rejecting.get(row.pop("uid"), {})
+    row["status"] = EntityStatus(row["status"])
+    row["recent"] = _recent_failures(row["recent"])
+    return EntityHealth(**{**rejects, **row})
 
 
 def _recent_failures(rows: list[list[Any]] | None) -> tuple[EndedRun, ...] | None:

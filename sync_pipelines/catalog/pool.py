@@ -1,6 +1,6 @@
 """Connections to PostgreSQL that this process keeps for its next statement, one pool for all addresses.
 
-psycopg_pool opens and resets connections in threads of its own. A refused one would be a timeout without its reason,
+psycopg_pool opens and resets connections in further threads. A refused one would be a timeout without its reason,
 and one that is given back is not there for the next statement, so a sync would open more of them and not fewer.
 This pool never waits. Where no connection is kept, the caller opens one and sees why that fails.
 """
@@ -26,6 +26,7 @@ ANSWER_SECONDS = 10.0
 """How long a kept connection has to answer before it counts as broken."""
 MAX_AGE_SECONDS = 600.0
 """How long a connection is used at most, so that new defaults of role and database take effect."""
+_SUCCESSES = frozenset({ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK})
 
 
 class Session(psycopg.Connection[Any]):
@@ -47,7 +48,8 @@ class Session(psycopg.Connection[Any]):
 
     def close(self) -> None:
         """Give the connection back where it is lent, else close it."""
-        give_back, self._give_back = self._give_back, None
+        give_back = self._give_back
+        self._give_back = None
         if give_back is None:
             super().close()
         else:
@@ -81,11 +83,9 @@ class Pool:
         Locks, settings, temporary tables and prepared statements of its last user are gone.
         """
         # A server that is only left releases the locks a moment later.
-        if (
-            not _made_as_new(kept)
-            or not most
-            or time.monotonic() - kept.opened_at > MAX_AGE_SECONDS
-        ):
+        is_new = _made_as_new(kept)
+        age_seconds = time.monotonic() - kept.opened_at
+        if not is_new or not most or age_seconds > MAX_AGE_SECONDS:
             kept.close()
             return
         kept.idle_since = time.monotonic()
@@ -135,16 +135,12 @@ class Pool:
                 self._look_later()
 
     def _close_idle_longer_than(self, seconds: float) -> None:
-        now = time.monotonic()
+        last = time.monotonic() - seconds
+        ended: list[Session] = []
         with self._lock:
-            ended = [
-                kept
-                for idle in self._idle.values()
-                for kept in idle
-                if now - kept.idle_since > seconds
-            ]
             for idle in self._idle.values():
-                idle[:] = [kept for kept in idle if kept not in ended]
+                ended += [kept for kept in idle if kept.idle_since < last]
+                idle[:] = [kept for kept in idle if kept.idle_since >= last]
         for kept in ended:
             kept.close()
 
@@ -155,14 +151,17 @@ def _answers(kept: Session) -> bool:
 
 
 def _made_as_new(kept: Session) -> bool:
-    status = kept.info.transaction_status if not kept.closed else TransactionStatus.UNKNOWN
+    if kept.closed:
+        return False
+    status = kept.info.transaction_status
     if status in (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN):
         return False
-    if status is not TransactionStatus.IDLE and not _done_in_time(kept, "ROLLBACK"):
-        return False
-    if not _done_in_time(kept, "DISCARD ALL") or (
-        kept.late_settings and not _done_in_time(kept, kept.late_settings)
-    ):
+    statements = ["DISCARD ALL"]
+    if status is not TransactionStatus.IDLE:
+        statements.insert(0, "ROLLBACK")
+    if kept.late_settings:
+        statements.append(kept.late_settings)
+    if not all(_done_in_time(kept, statement) for statement in statements):
         return False
     kept.autocommit = True
     kept.row_factory = dict_row
@@ -189,7 +188,7 @@ def _done_in_time(kept: Session, statement: str) -> bool:
             answers.append(answer.status)
     except psycopg.Error:
         return False
-    return all(status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK) for status in answers)
+    return _SUCCESSES.issuperset(answers)
 
 
 POOL = Pool()

@@ -82,7 +82,11 @@ def list_candidates(
         return [Candidate(**row) for row in rows]
 
 
-def record_probes(database: Database, quiet: Sequence[UUID], news: Mapping[UUID, str]) -> None:
+def record_probes(
+    database: Database,
+    quiet: Sequence[UUID],
+    news: Mapping[UUID, str],
+) -> None:
     """Remember who was looked at, and make those with news due now.
 
     Args:

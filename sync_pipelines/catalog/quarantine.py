@@ -104,7 +104,10 @@ def get_quarantined(database: Database, uid: UUID) -> dict[str, Any]:
     return row
 
 
-def open_of(connection: psycopg.Connection[Any], uids: Sequence[UUID]) -> set[UUID]:
+def open_of(
+    connection: psycopg.Connection[Any],
+    uids: Sequence[UUID],
+) -> set[UUID]:
     """Those of some records that nobody and nothing has settled."""
     return {
         row["uid"]
@@ -114,7 +117,11 @@ def open_of(connection: psycopg.Connection[Any], uids: Sequence[UUID]) -> set[UU
     }
 
 
-def set_edited(connection: psycopg.Connection[Any], uid: UUID, record: bytes) -> None:
+def set_edited(
+    connection: psycopg.Connection[Any],
+    uid: UUID,
+    record: bytes,
+) -> None:
     """Keep an edited version beside the record as it came."""
     connection.execute("UPDATE quarantine SET edited_record = %s WHERE uid = %s", [record, uid])
 
@@ -181,7 +188,16 @@ def log_action(
         INSERT INTO quarantine_log (entity_path, action, author, reason, record_uid, review_uid, run_uid, details)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
         """,
-        [path, action, author, reason, record_uid, review_uid, run_uid, Jsonb(details or {})],
+        [
+            path,
+            action,
+            author,
+            reason,
+            record_uid,
+            review_uid,
+            run_uid,
+            Jsonb(details or {}),
+        ],
     )
 
 

@@ -7,7 +7,11 @@ from sync_pipelines.catalog.database import Database
 BATCH_RUNS = 1000
 
 
-def purge_sync_runs(database: Database, after_days: int, batch_runs: int = BATCH_RUNS) -> int:
+def purge_sync_runs(
+    database: Database,
+    after_days: int,
+    batch_runs: int = BATCH_RUNS,
+) -> int:
     """Delete ended runs that started more than `after_days` ago; one transaction per batch.
 
     Kept whatever their age: runs that a quarantined record names (the record would be deleted with them), the newest

@@ -1,4 +1,4 @@
-"""Who may change a table. A role that only loads may not, and is told who does and what to type."""
+"""Who may change a table. A role that only loads may not; the error names the owner and what to type."""
 
 from __future__ import annotations
 
@@ -31,10 +31,19 @@ def lacks_rights(cursor: Any, schema: str, table: str) -> tuple[str, str] | None
         (table, schema),
     )
     row = cursor.fetchone()
-    return None if row is None or row[2] else (str(row[0]), str(row[1]))
+    if row is None:
+        return None
+    user, owner, may_change = row
+    return None if may_change else (str(user), str(owner))
 
 
-def require_rights(cursor: Any, entity: Entity, schema: str, table: str, what: str) -> None:
+def require_rights(
+    cursor: Any,
+    entity: Entity,
+    schema: str,
+    table: str,
+    what: str,
+) -> None:
     """Make sure that we may change a table of an entity.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import sql
 from psycopg.rows import tuple_row
@@ -38,21 +38,25 @@ def ensure_roles(database: Database) -> tuple[str, ...]:
         cursor.execute(
             "SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
         )
-        may_make = bool(cursor.fetchone()[0])  # type: ignore[index]
-        names = {purpose: role_name(database.bridge_schema, purpose) for purpose in PURPOSES}
-        there = [
-            purpose
-            for purpose, name in names.items()
-            if _is_there(cursor, name) or (may_make and _make(cursor, name))
-        ]
-        if len(there) < len(PURPOSES):
-            return ()
-        cursor.execute("SELECT DISTINCT target_schema FROM entities WHERE destination = 'postgres'")
-        targets = [name for (name,) in cursor.fetchall() if has_schema(cursor, name)]
-        _grant(cursor, database.bridge_schema, names["loader"], _WRITING, "USAGE")
-        for target in targets:
+        may_make = _first(cursor)
+        names = [role_name(database.bridge_schema, purpose) for purpose in PURPOSES]
+        for name in names:
+            if _is_there(cursor, name):
+                continue
+            if not may_make:
+                return ()
+            _make(cursor, name)
+        loader = role_name(database.bridge_schema, "loader")
+        _grant(cursor, database.bridge_schema, loader, _WRITING, "USAGE")
+        for target in _target_schemas(cursor):
             grant_target(cursor, database.bridge_schema, target)
-        return tuple(names.values())
+        return tuple(names)
+
+
+def _target_schemas(cursor: Any) -> list[str]:
+    cursor.execute("SELECT DISTINCT target_schema FROM entities WHERE destination = 'postgres'")
+    named = [name for (name,) in cursor.fetchall()]
+    return [name for name in named if has_schema(cursor, name)]
 
 
 def is_granted(cursor: Any, bridge_schema: str, purpose: str) -> bool:
@@ -69,7 +73,7 @@ def is_granted(cursor: Any, bridge_schema: str, purpose: str) -> bool:
         " WHERE r.rolname = %s AND u.rolname <> current_user)",
         [role_name(bridge_schema, purpose)],
     )
-    return bool(cursor.fetchone()[0])
+    return bool(_first(cursor))
 
 
 def grant_target(cursor: Any, bridge_schema: str, target: str) -> None:
@@ -81,16 +85,23 @@ def grant_target(cursor: Any, bridge_schema: str, target: str) -> None:
         target: the schema.
     """
     _one_at_a_time(cursor)
-    loader, reader = (role_name(bridge_schema, purpose) for purpose in ("loader", "reader"))
+    loader = role_name(bridge_schema, "loader")
+    reader = role_name(bridge_schema, "reader")
     if _is_there(cursor, loader):
         _grant(cursor, target, loader, _WRITING, "USAGE")
-        if has_schema(cursor, staging_schema(target)):
-            _grant(cursor, staging_schema(target), loader, _WRITING, "USAGE, CREATE")
+        staging = staging_schema(target)
+        if has_schema(cursor, staging):
+            _grant(cursor, staging, loader, _WRITING, "USAGE, CREATE")
     if _is_there(cursor, reader):
         _grant(cursor, target, reader, "SELECT", "USAGE")
 
 
-def open_to_models(database: Database, reads: Iterable[tuple[str, str]], *, writes: str) -> None:
+def open_to_models(
+    database: Database,
+    reads: Iterable[tuple[str, str]],
+    *,
+    writes: str,
+) -> None:
     """Let the role of SQL models, where there is one that we may be, read tables and make its own; committed at once.
 
     Grants that meet in one row of PostgreSQL's catalog fail ("tuple concurrently updated"), so they wait for each other
@@ -110,13 +121,14 @@ def open_to_models(database: Database, reads: Iterable[tuple[str, str]], *, writ
         _grant_missing(cursor, role, reads)
         cursor.execute(
             "SELECT has_schema_privilege(%s, %s, 'USAGE') AND has_schema_privilege(%s, %s, 'CREATE')",
-            [role, writes] * 2,
+            [role, writes, role, writes],
         )
-        if not cursor.fetchone()[0]:  # type: ignore[index]
-            cursor.execute(
-                sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(
-                    sql.Identifier(writes), sql.Identifier(role)
-                )
+        if not _first(cursor):
+            _execute(
+                cursor,
+                "GRANT USAGE, CREATE ON SCHEMA {} TO {}",
+                writes,
+                role,
             )
 
 
@@ -140,9 +152,9 @@ def reading_role(
         yield None
         return
     _grant_missing(cursor, role, made)
-    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
+    _execute(cursor, "SET LOCAL ROLE {}", role)
     yield user
-    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(user)))
+    _execute(cursor, "SET LOCAL ROLE {}", user)
 
 
 def _models_role(cursor: Any, database: Database) -> tuple[str | None, str]:
@@ -156,19 +168,20 @@ def _models_role(cursor: Any, database: Database) -> tuple[str | None, str]:
     return (role if may_be else None), user
 
 
-def _grant_missing(cursor: Any, role: str, reads: Iterable[tuple[str, str]]) -> None:
+def _grant_missing(
+    cursor: Any,
+    role: str,
+    reads: Iterable[tuple[str, str]],
+) -> None:
     """Grant what the role lacks to read tables: a grant rewrites the row of its object also when it changes nothing."""
-    name = sql.Identifier(role)
     for schema, table in reads:
         cursor.execute("SELECT has_schema_privilege(%s, %s, 'USAGE')", [role, schema])
-        if not cursor.fetchone()[0]:
-            cursor.execute(
-                sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name)
-            )
+        if not _first(cursor):
+            _execute(cursor, "GRANT USAGE ON SCHEMA {} TO {}", schema, role)
         place = sql.Identifier(schema, table)
         cursor.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", [role, place.as_string()])
-        if not cursor.fetchone()[0]:
-            cursor.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(place, name))
+        if not _first(cursor):
+            _execute(cursor, "GRANT SELECT ON {} TO {}", place, role)
 
 
 def _one_at_a_time(cursor: Any) -> None:
@@ -180,23 +193,25 @@ def _is_there(cursor: Any, role: str) -> bool:
     return bool(cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone())
 
 
-def _make(cursor: Any, role: str) -> bool:
-    name = sql.Identifier(role)
-    cursor.execute(sql.SQL("CREATE ROLE {}").format(name))
-    # Since PostgreSQL 16 whoever makes a role has to say so to be it.
-    cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
-    return True
+def _make(cursor: Any, role: str) -> None:
+    _execute(cursor, "CREATE ROLE {}", role)
+    # Since PostgreSQL 16 whoever makes a role is a member of it only after this grant.
+    _execute(cursor, "GRANT {} TO CURRENT_USER", role)
 
 
-def _grant(cursor: Any, schema: str, role: str, on_tables: str, on_schema: str) -> None:
+def _grant(
+    cursor: Any,
+    schema: str,
+    role: str,
+    on_tables: LiteralString,
+    on_schema: LiteralString,
+) -> None:
     """Grant on the schema and its tables, as far as they are ours: what others put there is theirs to grant."""
-    place = sql.Identifier(schema)
-    name = sql.Identifier(role)
     cursor.execute(
         "SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = %s", [schema]
     )
-    if cursor.fetchone()[0]:
-        cursor.execute(sql.SQL(f"GRANT {on_schema} ON SCHEMA {{}} TO {{}}").format(place, name))
+    if _first(cursor):
+        _execute(cursor, f"GRANT {on_schema} ON SCHEMA {{}} TO {{}}", schema, role)
     cursor.execute(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s"
         " AND c.relkind IN ('r', 'p', 'v', 'm') AND pg_has_role(c.relowner, 'MEMBER') ORDER BY 1",
@@ -204,8 +219,26 @@ def _grant(cursor: Any, schema: str, role: str, on_tables: str, on_schema: str) 
     )
     tables = [sql.Identifier(schema, table) for (table,) in cursor.fetchall()]
     if tables:
-        cursor.execute(
-            sql.SQL(f"GRANT {on_tables} ON {{}} TO {{}}").format(sql.SQL(", ").join(tables), name)
-        )
-    statement = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {{}} GRANT {on_tables} ON TABLES TO {{}}"
-    cursor.execute(sql.SQL(statement).format(place, name))
+        listed = sql.SQL(", ").join(tables)
+        _execute(cursor, f"GRANT {on_tables} ON {{}} TO {{}}", listed, role)
+    _execute(
+        cursor,
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {{}} GRANT {on_tables} ON TABLES TO {{}}",
+        schema,
+        role,
+    )
+
+
+def _first(cursor: Any) -> Any:
+    """The first value of the answer."""
+    return cursor.fetchone()[0]
+
+
+def _execute(
+    cursor: Any,
+    statement: LiteralString,
+    *names: str | sql.Composable,
+) -> None:
+    """Execute a statement whose places take names, which are quoted, or parts of SQL."""
+    parts = [sql.Identifier(name) if isinstance(name, str) else name for name in names]
+    cursor.execute(sql.SQL(statement).format(*parts))

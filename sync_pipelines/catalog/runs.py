@@ -88,10 +88,10 @@ def start_run(
     *,
     interrupted: str,
 ) -> tuple[UUID, datetime]:
-    """Open a run of an entity that is held; earlier runs that never ended are closed as failed.
+    """Open a run of an entity that is locked; earlier runs that never ended are closed as failed.
 
     Args:
-        connection: holds the entity.
+        connection: holds the lock of the entity.
         entity: of the run.
         mode: what is read.
         triggered_by: who asked.
@@ -123,7 +123,10 @@ def start_run(
     return row["uid"], row["started_at"]
 
 
-def last_details(connection: psycopg.Connection[Any], entity: Entity) -> dict[str, Any]:
+def last_details(
+    connection: psycopg.Connection[Any],
+    entity: Entity,
+) -> dict[str, Any]:
     """The details of the newest run of an entity that published; empty before the first."""
     row = connection.execute(
         """
@@ -211,12 +214,10 @@ def _fail_run(
     released: bool,
 ) -> None:
     status = ending_of(error)
-    # In Trino its rows may be in, so that they have to be counted anew.
-    stands = (
-        entity.timeline.last_sync_status
-        if released and entity.destination == "postgres"
-        else str(status)
-    )
+    last_status: str | None = str(status)
+    # In Trino the released rows may be in the table, so that they have to be counted anew.
+    if released and entity.destination == "postgres":
+        last_status = entity.timeline.last_sync_status
     failures = entity.timeline.consecutive_failures + (status is not RunStatus.CANCELLED)
     details: dict[str, Any] = (
         error.details() if isinstance(error, SyncError) else _unexpected(error)
@@ -241,7 +242,7 @@ def _fail_run(
             connection.execute(
                 "UPDATE entities SET last_sync_at = CASE WHEN %s THEN last_sync_at ELSE now() END, last_sync_status"
                 " = %s WHERE uid = %s",
-                [released, stands, entity.uid],
+                [released, last_status, entity.uid],
             )
         if row is not None and not tried_again:
             connection.execute(

@@ -1,6 +1,6 @@
 """What a session of PostgreSQL must be set to, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say.
 
-And its schemas.
+Also its schemas.
 
 Every connection of ours is opened with these options, so that nobody's defaults decide how values are read or when we
 stop.
@@ -46,13 +46,18 @@ FORMS = {
 }
 
 
-def session_url(url: str, search_path: str | None = None, *, server_version: int = 0) -> str:
+def session_url(
+    url: str,
+    search_path: str | None = None,
+    *,
+    server_version: int = 0,
+) -> str:
     """The address of a server with our settings for the session.
 
     Args:
         url: libpq URL or connection string; its own options win over PATIENCE only.
         search_path: schemas by comma; `public` when None, where functions of triggers may look for their tables.
-        server_version: as libpq tells it; 0 where nobody knows yet.
+        server_version: as libpq gives it; 0 where nobody knows yet.
     """
     own = str(conninfo_to_dict(url).get("options") or "")
     return make_conninfo(
@@ -69,11 +74,12 @@ def session_options(
     server_version: int = 0,
 ) -> str:
     """The options of `session_url` alone."""
-    path = {"search_path": search_path or "public"}
-    patience = PATIENCE | (PATIENCE_SINCE_17 if server_version >= 170_000 else {})
-    return " ".join(
-        part for part in (_as_options(patience), own, _as_options({**FORMS, **path})) if part
-    )
+    patience = PATIENCE
+    if server_version >= 170_000:
+        patience = PATIENCE | PATIENCE_SINCE_17
+    forms = {**FORMS, "search_path": search_path or "public"}
+    parts = (_as_options(patience), own, _as_options(forms))
+    return " ".join(part for part in parts if part)
 
 
 def late_patience(url: str, server_version: int) -> str:
@@ -81,21 +87,22 @@ def late_patience(url: str, server_version: int) -> str:
 
     Args:
         url: libpq URL or connection string; what it sets itself stays.
-        server_version: as libpq tells it.
+        server_version: as libpq gives it.
     """
     if server_version < 170_000:
         return ""
     own = str(conninfo_to_dict(url).get("options") or "")
-    return "; ".join(
-        f"SET {name} = {value}" for name, value in PATIENCE_SINCE_17.items() if name not in own
-    )
+    late = {name: value for name, value in PATIENCE_SINCE_17.items() if name not in own}
+    return "; ".join(f"SET {name} = {value}" for name, value in late.items())
 
 
 def _as_options(settings: dict[str, str]) -> str:
-    return " ".join(
-        f"-c {name}={value.replace(chr(92), chr(92) * 2).replace(' ', chr(92) + ' ')}"
-        for name, value in settings.items()
-    )
+    return " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
+
+
+def _escaped(value: str) -> str:
+    """A value as libpq takes it within `options`: a backslash keeps the next letter as it is."""
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def ensure_schema(connection: Any, schema: str) -> None:

@@ -27,7 +27,12 @@ class SharedRateLimiter:
     its own transaction on a connection that stays open, so that a turn costs one round trip.
     """
 
-    def __init__(self, database: Database, source: str, requests_per_second: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        source: str,
+        requests_per_second: float,
+    ) -> None:
         self._database = database
         self._source = source
         self._interval_seconds = 1 / requests_per_second
@@ -126,7 +131,11 @@ def writer_place(
             connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [place])
 
 
-def _try_places(connection: psycopg.Connection[Any], bridge_schema: str, places: int) -> str | None:
+def _try_places(
+    connection: psycopg.Connection[Any],
+    bridge_schema: str,
+    places: int,
+) -> str | None:
     for number in range(places):
         name = f"sync_pipelines:{bridge_schema}:writer:{number}"
         row = connection.execute(

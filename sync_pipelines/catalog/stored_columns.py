@@ -16,7 +16,11 @@ class StoredColumn:
     fills_itself: bool = False
 
 
-def read_columns(cursor: Any, schema: str, table: str) -> dict[str, StoredColumn]:
+def read_columns(
+    cursor: Any,
+    schema: str,
+    table: str,
+) -> dict[str, StoredColumn]:
     """The columns of a table by name; empty when there is no such table."""
     cursor.execute(
         """

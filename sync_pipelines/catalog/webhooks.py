@@ -119,7 +119,14 @@ def add_webhook(
                 private_origins = excluded.private_origins
             WHERE %s OR w.url = excluded.url RETURNING {_FIELDS}
             """,
-            [chosen, url, secret, [str(kind) for kind in kinds] or None, private, name is not None],
+            [
+                chosen,
+                url,
+                secret,
+                [str(kind) for kind in kinds] or None,
+                private,
+                name is not None,
+            ],
         ).fetchone()
     if row is None:
         raise SettingsError(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from pydantic import BaseModel
+
 from sync_pipelines.catalog.connectors import check_base_url, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
@@ -30,9 +32,19 @@ from sync_pipelines.sources.http.connector_session import auth_key, connector_li
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.registry import source_kind, source_kind_named
 
-_TOLD_KEYS = (
-    "description", "auth", "limits", "openapi", "kind", "source", "arguments", "trino", "destination_options", "owners",
-)  # fmt: skip
+# Keys whose change is shown by name alone.
+_NAMED_KEYS = (
+    "description",
+    "auth",
+    "limits",
+    "openapi",
+    "kind",
+    "source",
+    "arguments",
+    "trino",
+    "destination_options",
+    "owners",
+)
 
 
 @dataclass
@@ -64,14 +76,8 @@ class ConnectorPlan:
     @property
     def is_empty(self) -> bool:
         """Applying it would change nothing."""
-        return not (
-            self.is_new
-            or self.changes
-            or self.added
-            or self.changed
-            or self.breaking
-            or self.removed
-        )
+        differences = (self.changes, self.added, self.changed, self.breaking, self.removed)
+        return not self.is_new and not any(differences)
 
 
 def _stored(database: Database, declaration: Declaration) -> Connector | None:
@@ -86,9 +92,10 @@ def _stored(database: Database, declaration: Declaration) -> Connector | None:
             f" a move to {declaration.target_schema!r} needs a new connector.",
             state="Nothing was changed.",
         )
-    if not source_kind(stored).is_declared:
+    kind = source_kind(stored)
+    if not kind.is_declared:
         raise SettingsError(
-            f"{declaration.name} is {source_kind(stored).title} already.",
+            f"{declaration.name} is {kind.title} already.",
             state="Nothing was changed.",
             next_command=f"sync-pipelines connector remove {declaration.name}, or another name",
         )
@@ -99,7 +106,7 @@ def _check_id_tables(declaration: Declaration, bridge_schema: str) -> None:
     """Refuse ids out of the catalog's own tables."""
     for slug, endpoint in declaration.endpoints.items():
         table = endpoint.ids.table if endpoint.ids is not None else None
-        if table is not None and table.startswith(f"{bridge_schema}."):
+        if table and table.startswith(f"{bridge_schema}."):
             raise SettingsError(
                 f"{slug}: the ids would be read from the catalog, {table}, and sent to the source.",
                 state="Nothing was stored.",
@@ -107,17 +114,16 @@ def _check_id_tables(declaration: Declaration, bridge_schema: str) -> None:
 
 
 def _compare_all(plan: ConnectorPlan, stored: list[Entity]) -> None:
-    """Say of every entity of the plan and of the catalog what becomes of it."""
+    """Put every entity of the plan and of the catalog into its part of the plan."""
     known = {entity.slug: entity for entity in stored}
     for slug, entity in plan.entities.items():
         if slug in known:
             _compare(plan, known[slug], entity)
         else:
             plan.added.append(slug)
-    gone = known.keys() - plan.entities.keys()
-    plan.removed = [
-        slug for slug, entity in known.items() if slug in gone and entity.status != "vanished"
-    ]
+    for slug, entity in known.items():
+        if slug not in plan.entities and entity.status != "vanished":
+            plan.removed.append(slug)
 
 
 def _compare(plan: ConnectorPlan, known: Entity, entity: Entity) -> None:
@@ -144,7 +150,7 @@ def plan_connector(
 ) -> ConnectorPlan:
     """Compare a declaration with the catalog; the source is asked where columns or endpoints are left to it.
 
-    So a person has to agree first to what `declare.usage` tells.
+    So a person has to agree first to what `declare.usage` lists.
 
     Args:
         database: where the catalog is.
@@ -162,17 +168,18 @@ def plan_connector(
     _check_id_tables(declaration, database.bridge_schema)
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
     approved = None if infer_again else before
+    kind = source_kind_named(declaration.kind)
     with contextlib.closing(_session(declaration, settings, outbound)) as session:
-        resolved = source_kind_named(declaration.kind).resolve(declaration, session)
-        declaration, inferred, problems = _resolve_columns(
-            resolved.declaration, approved, session, settings
-        )
-    plan = ConnectorPlan(
-        declaration, stored is None, inferred=inferred, invalid=resolved.skipped | problems
-    )
-    descriptions = [one for one in describe_declaration(declaration) if one["slug"] not in problems]
-    plan.entities, errors = parse_apis(descriptions, as_connector(declaration), settings)
-    plan.invalid |= {slug: error.what for slug, error in errors.items()}
+        resolved = kind.resolve(declaration, session)
+        columns = _resolve_columns(resolved.declaration, approved, session, settings)
+    declaration = columns.declaration
+    plan = ConnectorPlan(declaration, is_new=stored is None, inferred=columns.inferred)
+    plan.invalid = resolved.skipped | columns.problems
+    described = describe_declaration(declaration)
+    usable = [one for one in described if one["slug"] not in columns.problems]
+    plan.entities, errors = parse_apis(usable, as_connector(declaration), settings)
+    for slug, error in errors.items():
+        plan.invalid[slug] = error.what
     if stored is None or before is None:
         plan.added = list(plan.entities)
         return plan
@@ -195,16 +202,15 @@ def apply_connector(
         SyncError: from the catalog.
     """
     if not plan.entities:
-        problems = "; ".join(f"{slug}: {why}" for slug, why in plan.invalid.items())
-        raise SettingsError(
-            f"The connector has no usable endpoint. {problems}", state="Nothing was stored."
-        )
-    declaration = plan.declaration
+        problems = [f"{slug}: {why}" for slug, why in plan.invalid.items()]
+        what = f"The connector has no usable endpoint. {'; '.join(problems)}"
+        raise SettingsError(what, state="Nothing was stored.")
     # What cannot be an entity is not stored either, so that nothing half-known is read later.
-    usable = {
-        slug: endpoint for slug, endpoint in declaration.endpoints.items() if slug in plan.entities
-    }
-    declaration = declaration.model_copy(update={"endpoints": usable})
+    usable = {}
+    for slug, endpoint in plan.declaration.endpoints.items():
+        if slug in plan.entities:
+            usable[slug] = endpoint
+    declaration = plan.declaration.model_copy(update={"endpoints": usable})
     store_declaration(database, declaration, allow_private=allow_private)
     return discover(database, declaration.name, settings=settings)
 
@@ -230,7 +236,7 @@ def store_declaration(
 
 
 def as_connector(declaration: Declaration) -> Connector:
-    """The connector that a declaration stands for."""
+    """The connector that a declaration becomes."""
     limits = declaration.limits.model_dump(exclude_unset=True) if declaration.limits else {}
     return Connector(
         uid=uuid4(),
@@ -250,10 +256,10 @@ def _session(
     declaration: Declaration, settings: Settings, outbound: Outbound | None
 ) -> GuardedSession:
     connector = as_connector(declaration)
-    outbound = outbound or of_connector(connector, settings)
-    return new_session(
-        connector.base_url, auth_key(connector), connector_limits(connector, settings), outbound
-    )
+    limits = connector_limits(connector, settings)
+    if outbound is None:
+        outbound = of_connector(connector, settings)
+    return new_session(connector.base_url, auth_key(connector), limits, outbound)
 
 
 def _approved_columns(
@@ -270,10 +276,23 @@ def _with_columns(endpoint: Endpoint, columns: list[ColumnDeclaration]) -> Endpo
     chosen = endpoint.model_copy(update={"columns": columns})
     if endpoint.fields is not None:
         chosen = select_fields(chosen)
-    given = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return Endpoint.model_validate(
-        {**given, "columns": [_plain(one) for one in chosen.columns or []]}
-    )
+    given = _plain(endpoint)
+    given["columns"] = [_plain(column) for column in chosen.columns or []]
+    return Endpoint.model_validate(given)
+
+
+@dataclass
+class _ResolvedColumns:
+    """A declaration whose endpoints have columns.
+
+    Attributes:
+        inferred: slugs whose columns come from a sample.
+        problems: by slug, why an endpoint cannot be used.
+    """
+
+    declaration: Declaration
+    inferred: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
 
 
 def _resolve_columns(
@@ -281,34 +300,32 @@ def _resolve_columns(
     before: Declaration | None,
     session: GuardedSession,
     settings: Settings,
-) -> tuple[Declaration, list[str], dict[str, str]]:
+) -> _ResolvedColumns:
     """Columns for the endpoints that declare none: those approved before, or from a sample."""
     kind = source_kind_named(declaration.kind)
+    resolved = _ResolvedColumns(declaration)
     endpoints = dict(declaration.endpoints)
-    inferred: list[str] = []
-    problems: dict[str, str] = {}
     approved_endpoints = before.endpoints if before else {}
     for slug, endpoint in declaration.endpoints.items():
+        has_columns = endpoint.columns is not None
         try:
-            if endpoint.columns is not None and endpoint.fields is not None:
+            if has_columns and endpoint.fields is not None:
                 endpoints[slug] = select_fields(endpoint)
-            elif endpoint.columns is None:
+            elif not has_columns:
                 columns = _approved_columns(endpoint, approved_endpoints.get(slug))
                 if columns is None:
                     sample = kind.sample(declaration, slug, session, settings)
                     columns = infer_columns(endpoint, sample, settings.runs.max_record_bytes)
-                    inferred.append(slug)
+                    resolved.inferred.append(slug)
                 endpoints[slug] = _with_columns(endpoint, columns)
             check_endpoint(slug, endpoints[slug])
         except SyncError as error:
-            if (
-                not isinstance(error, SettingsError)
-                and endpoint.columns is None
-                and slug not in inferred
-            ):
+            is_known = has_columns or slug in resolved.inferred
+            if not is_known and not isinstance(error, SettingsError):
                 raise error.at(connector=declaration.name, entity=slug) from error
-            problems[slug] = error.what
-    return declaration.model_copy(update={"endpoints": endpoints}), inferred, problems
+            resolved.problems[slug] = error.what
+    resolved.declaration = declaration.model_copy(update={"endpoints": endpoints})
+    return resolved
 
 
 def select_fields(endpoint: Endpoint) -> Endpoint:
@@ -317,32 +334,39 @@ def select_fields(endpoint: Endpoint) -> Endpoint:
     Raises:
         SettingsError: a chosen field that no column comes from.
     """
-    columns, chosen = endpoint.columns or [], set(endpoint.fields or ())
-    sources = {name: ".".join(path) for name, path in source_paths(endpoint).items()}
-    unknown = chosen - {column.name for column in columns} - set(sources.values())
+    columns = endpoint.columns or []
+    chosen = set(endpoint.fields or ())
+    sources = {}
+    for name, path in source_paths(endpoint).items():
+        sources[name] = ".".join(path)
+    names = {column.name for column in columns}
+    unknown = sorted(chosen - names - set(sources.values()))
     if unknown:
+        known = [sources.get(column.name, column.name) for column in columns]
         raise SettingsError(
-            f"There is no field {printable(sorted(unknown)[0])!r}; known:"
-            f" {', '.join(sources.get(c.name, c.name) for c in columns)}."
+            f"There is no field {printable(unknown[0])!r}; known: {', '.join(known)}."
         )
-    apart = {*endpoint.key, endpoint.cursor.field if endpoint.cursor else None, id_column(endpoint)}
-    kept = [
-        c
-        for c in columns
-        if c.key or c.name in apart or c.name in chosen or sources.get(c.name) in chosen
-    ]
+    needed = {*endpoint.key, id_column(endpoint)}
+    if endpoint.cursor is not None:
+        needed.add(endpoint.cursor.field)
+    kept = []
+    for column in columns:
+        is_chosen = column.name in chosen or sources.get(column.name) in chosen
+        if is_chosen or column.key or column.name in needed:
+            kept.append(column)
     return endpoint.model_copy(update={"columns": kept})
 
 
-def _plain(column: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = column.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return plain
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
-    asked = (endpoint.path, endpoint.query, endpoint.variables, endpoint.resource)
     return (
-        *asked,
+        endpoint.path,
+        endpoint.query,
+        endpoint.variables,
+        endpoint.resource,
         endpoint.records,
         endpoint.mapping,
         endpoint.flatten,
@@ -352,23 +376,25 @@ def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
 
 
 def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:
-    old, new = before.as_json(), after.as_json()
-    told = [f"{name} changes" for name in _TOLD_KEYS if old.get(name) != new.get(name)]
-    if old.get("destination") != new.get("destination"):
-        told.append(
-            f"destination of new entities changes to {new.get('destination') or 'what it was'}"
-        )
-    if old.get("base_url") != new.get("base_url"):
-        told.append(
-            f"base_url changes from {printable(before.base_url)} to {printable(after.base_url)}"
-        )
+    old = before.as_json()
+    new = after.as_json()
+    changed = _changed_keys(old, new)
+    changes = [f"{name} changes" for name in _NAMED_KEYS if name in changed]
+    if "destination" in changed:
+        destination = new.get("destination") or "what it was"
+        changes.append(f"destination of new entities changes to {destination}")
+    if "base_url" in changed:
+        old_url = printable(before.base_url)
+        new_url = printable(after.base_url)
+        changes.append(f"base_url changes from {old_url} to {new_url}")
     for slug in before.endpoints.keys() & after.endpoints.keys():
-        one, other = old["endpoints"][slug], new["endpoints"][slug]
-        parts = sorted(
-            name for name in one.keys() | other.keys() if one.get(name) != other.get(name)
-        )
+        parts = _changed_keys(old["endpoints"][slug], new["endpoints"][slug])
         if parts:
-            told.append(
-                f"endpoint {slug}: {', '.join(parts)} change{'s' if len(parts) == 1 else ''}"
-            )
-    return sorted(told)
+            verb = "changes" if len(parts) == 1 else "change"
+            changes.append(f"endpoint {slug}: {', '.join(parts)} {verb}")
+    return sorted(changes)
+
+
+def _changed_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    names = sorted(old.keys() | new.keys())
+    return [name for name in names if old.get(name) != new.get(name)]

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from sync_pipelines.declare.connector_file import (
+from sync_pipelines.declare.source_file import (
     MAX_FILE_BYTES,
     included,
     locate,

@@ -1,6 +1,6 @@
 """What a connector file would use: addresses, variables of the environment, tables and files.
 
-Told before anything is asked.
+It is shown before anything is asked.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from sync_pipelines.destinations.registry import DEFAULT, kind_of, kind_with_options
 from sync_pipelines.model.declaration import Declaration
-from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.names import shorten_identifier, table_name_for
 from sync_pipelines.network.origins import is_loopback, origin_of, travels_in_clear
 from sync_pipelines.network.outbound import addresses_of, wanted_secrets
 
 _REFERENCE = re.compile(rb"\benv:([A-Za-z_][A-Za-z0-9_]*)")
+_WHY_OPENAPI = "OpenAPI document; servers that it names are not asked"
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,8 @@ class Usage:
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {
-            "uses": [asdict(use) for use in self.uses],
-            "asks_source": self.asks_source,
-            "is_agreed": self.is_agreed,
-        }
+        uses = [asdict(use) for use in self.uses]
+        return {"uses": uses, "asks_source": self.asks_source, "is_agreed": self.is_agreed}
 
 
 def plan_usage(
@@ -75,7 +72,7 @@ def plan_usage(
 
     Args:
         declaration: from the file.
-        connector: that it stands for.
+        connector: the one that the declaration becomes.
         stored: the connector of that name, with what was agreed.
         base_url_variable: where the base URL was read from.
         bound: SECRET_ORIGINS.
@@ -83,71 +80,69 @@ def plan_usage(
         gates: contents of the gate's files that come with it.
         infer_again: take a new sample.
     """
-    before = (
-        Declaration.model_validate(stored.declaration)
-        if stored is not None and stored.declaration
-        else None
+    before = None
+    if stored is not None and stored.declaration:
+        before = Declaration.model_validate(stored.declaration)
+    approved = None if infer_again else before
+    is_agreed = _is_agreed(connector, stored, set(bound))
+    return Usage(
+        uses=[
+            *_addresses(declaration, connector, base_url_variable),
+            *_webhooks(receivers or {}),
+            *_variables(connector, base_url_variable, gates),
+            *_tables(declaration, connector),
+            *_files(declaration),
+        ],
+        asks_source=_asks_source(declaration, approved),
+        is_agreed=is_agreed and _is_same_code(declaration, before),
     )
-    usage = Usage(asks_source=_asks_source(declaration, before, infer_again=infer_again))
-    usage.is_agreed = _is_agreed(connector, stored, set(bound)) and _is_same_code(
-        declaration, before
-    )
-    usage.uses = [
-        *_addresses(declaration, connector, base_url_variable),
-        *(
-            Use("address", address, f"webhook {name}, gets messages about its incidents")
-            for name, address in (receivers or {}).items()
-        ),
-        *_variables(declaration, connector, base_url_variable, gates),
-        *_tables(declaration, connector),
-        *_files(declaration),
-    ]
-    return usage
 
 
-def _asks_source(
-    declaration: Declaration, before: Declaration | None, *, infer_again: bool
-) -> bool:
-    if declaration.openapi is not None and declaration.openapi.path is not None:
+def _asks_source(declaration: Declaration, approved: Declaration | None) -> bool:
+    # Even of an OpenAPI document in a file, operations without a schema are sampled.
+    if declaration.openapi is not None:
         return True
-
-    def is_known(slug: str, endpoint: Endpoint) -> bool:
-        approved = before.endpoints.get(slug) if before is not None and not infer_again else None
-        return (
-            endpoint.columns is not None
-            or endpoint.recording is not None
-            or (approved is not None and approved.columns is not None)
-        )
-
-    # Of an OpenAPI document in a file, operations without a schema are sampled.
-    return declaration.openapi is not None or not all(
-        is_known(slug, endpoint) for slug, endpoint in declaration.endpoints.items()
-    )
+    approved_endpoints = approved.endpoints if approved is not None else {}
+    for slug, endpoint in declaration.endpoints.items():
+        if endpoint.columns is not None or endpoint.recording is not None:
+            continue
+        before = approved_endpoints.get(slug)
+        if before is None or before.columns is None:
+            return True
+    return False
 
 
 def _is_same_code(declaration: Declaration, before: Declaration | None) -> bool:
-    """Whether no code would run but what was agreed to; SECRET_ORIGINS says nothing of code."""
-    return declaration.source is None or (
-        before is not None and before.source == declaration.source
-    )
+    """Whether no code would run but what was agreed to; SECRET_ORIGINS names no code."""
+    if declaration.source is None:
+        return True
+    return before is not None and before.source == declaration.source
 
 
 def _is_agreed(connector: Connector, stored: Connector | None, bound: set[tuple[str, str]]) -> bool:
-    secrets = wanted_secrets(connector)
-    agreed = (
-        {tuple(pair) for pair in (stored.agreed or {}).get("secrets", ())}
-        if stored is not None
-        else set()
-    )
-    asked = (
-        {origin_of(url) for url in addresses_of(stored).values()} if stored is not None else set()
-    )
-    named = {origin for _, origin in bound}
-    origins = {origin_of(url) for url in addresses_of(connector).values()}
-    return origins <= asked | named and all(
-        (reference, origin) in agreed or (reference.removeprefix("env:"), origin) in bound
-        for reference, origin in secrets
-    )
+    known = {origin for _, origin in bound}
+    agreed: set[tuple[str, str]] = set()
+    if stored is not None:
+        known |= _origins(stored)
+        pairs = (stored.agreed or {}).get("secrets", ())
+        agreed = {(reference, origin) for reference, origin in pairs}
+    if not _origins(connector) <= known:
+        return False
+    for reference, origin in wanted_secrets(connector):
+        variable = reference.removeprefix("env:")
+        if (reference, origin) not in agreed and (variable, origin) not in bound:
+            return False
+    return True
+
+
+def _origins(connector: Connector) -> set[str]:
+    addresses = addresses_of(connector)
+    return {origin_of(url) for url in addresses.values()}
+
+
+def _webhooks(receivers: Mapping[str, str]) -> Iterable[Use]:
+    for name, address in receivers.items():
+        yield Use("address", address, f"webhook {name}, gets messages about its incidents")
 
 
 def _addresses(
@@ -155,65 +150,53 @@ def _addresses(
 ) -> Iterable[Use]:
     secrets = wanted_secrets(connector)
     for purpose, url in addresses_of(connector).items():
+        origin = origin_of(url)
         # A path from the environment may be a secret.
-        shown = (
-            f"{origin_of(url)} (from env:{variable})" if variable and purpose == "base URL" else url
-        )
-        yield Use(
-            "address",
-            shown,
-            _told(
-                purpose, url, sorted(name for name, origin in secrets if origin == origin_of(url))
-            ),
-        )
+        is_hidden = variable is not None and purpose == "base URL"
+        shown = f"{origin} (from env:{variable})" if is_hidden else url
+        received = sorted(name for name, receiver in secrets if receiver == origin)
+        yield Use("address", shown, _purpose(purpose, url, received))
     if declaration.openapi is not None and declaration.openapi.path is not None:
         root = origin_of(connector.base_url) if variable else connector.base_url
-        yield Use(
-            "address",
-            root + declaration.openapi.path,
-            "OpenAPI document; servers that it names are not asked",
-        )
+        yield Use("address", root + declaration.openapi.path, _WHY_OPENAPI)
     for slug, endpoint in declaration.endpoints.items():
         if endpoint.write_back is not None:
-            yield Use(
-                "address",
-                endpoint.write_back.path,
-                f"{slug}: written to by `write-back`, when a person orders it, and never by a sync",
+            why = (
+                f"{slug}: written to by `write-back`, when a person orders it, and never by a sync"
             )
+            yield Use("address", endpoint.write_back.path, why)
     if declaration.source is not None:
-        yield Use(
-            "code",
-            declaration.source,
-            "runs in this process and asks the source by itself, past every limit",
-        )
-    for name, why in kind_of(connector.destination).addresses(
-        connector.destination_settings, secrets
-    ):
+        why = "runs in this process and asks the source by itself, past every limit"
+        yield Use("code", declaration.source, why)
+    kind = kind_of(connector.destination)
+    for name, why in kind.addresses(connector.destination_settings, secrets):
         yield Use("address", name, why)
 
 
-def _told(purpose: str, url: str, secrets: list[str]) -> str:
-    told = purpose + _with(secrets)
+def _purpose(purpose: str, url: str, secrets: list[str]) -> str:
+    """What an address is for, which secrets it gets, and who can read them on the way."""
+    parts = [purpose]
+    if secrets:
+        noun = "secret" if len(secrets) == 1 else "secrets"
+        parts.append(f"gets the {noun} {', '.join(secrets)}")
     if travels_in_clear(url):
-        told += "; over plain http, where others can read it"
-    return told + ("; this machine" if is_loopback(url) else "")
+        parts.append("over plain http, where others can read it")
+    if is_loopback(url):
+        parts.append("this machine")
+    return "; ".join(parts)
 
 
-def _with(secrets: list[str]) -> str:
-    return f"; gets the secret{'s' * (len(secrets) > 1)} {', '.join(secrets)}" if secrets else ""
-
-
-def _variables(
-    declaration: Declaration, connector: Connector, variable: str | None, gates: Iterable[bytes]
-) -> Iterable[Use]:
+def _variables(connector: Connector, variable: str | None, gates: Iterable[bytes]) -> Iterable[Use]:
     if variable is not None:
         yield Use("variable", variable, "holds the base URL")
     for reference, origin in sorted(wanted_secrets(connector)):
-        yield Use("variable", reference.removeprefix("env:"), f"secret, sent to {origin}")
-    for name in sorted(
-        {found.decode() for content in gates for found in _REFERENCE.findall(content)}
-    ):
-        yield Use("variable", name, "secret of the gate's masks, sent nowhere")
+        name = reference.removeprefix("env:")
+        yield Use("variable", name, f"secret, sent to {origin}")
+    of_masks: set[bytes] = set()
+    for content in gates:
+        of_masks.update(_REFERENCE.findall(content))
+    for found in sorted(of_masks):
+        yield Use("variable", found.decode(), "secret of the gate's masks, sent nowhere")
 
 
 def _tables(declaration: Declaration, connector: Connector) -> Iterable[Use]:
@@ -222,22 +205,16 @@ def _tables(declaration: Declaration, connector: Connector) -> Iterable[Use]:
         yield Use("table", f"{schema}.*", "one for each list of the OpenAPI document")
     for slug, endpoint in declaration.endpoints.items():
         table = shorten_identifier(table_name_for(slug), 53)
-        yield Use(
-            "table", f"{schema}.{table}", f"{slug} is written to it, in {connector.destination}"
-        )
+        why = f"{slug} is written to it, in {connector.destination}"
+        yield Use("table", f"{schema}.{table}", why)
         if endpoint.ids is not None and endpoint.ids.table is not None:
-            yield Use(
-                "table", endpoint.ids.table, f"{slug}: its values are read and sent to the base URL"
-            )
+            why = f"{slug}: its values are read and sent to the base URL"
+            yield Use("table", endpoint.ids.table, why)
 
 
 def _files(declaration: Declaration) -> Iterable[Use]:
     if declaration.openapi is not None and declaration.openapi.file is not None:
-        yield Use(
-            "file",
-            declaration.openapi.file,
-            "OpenAPI document; servers that it names are not asked",
-        )
+        yield Use("file", declaration.openapi.file, _WHY_OPENAPI)
     for slug, endpoint in declaration.endpoints.items():
         if endpoint.recording is not None:
             yield Use("file", endpoint.recording, f"{slug} is read from it")

@@ -78,9 +78,9 @@ def why_not(tree: exp.Expr) -> Iterator[str]:
 def _function(node: exp.Func) -> Iterator[str]:
     dot = node.parent
     qualifier = dot.this.name if isinstance(dot, exp.Dot) and dot.expression is node else None
-    name = (
-        node.name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else _written_name(node)
-    ).lower()
+    is_unknown = isinstance(node, exp.Anonymous | exp.AnonymousAggFunc)
+    written = node.name if is_unknown else _written_name(node)
+    name = written.lower()
     if qualifier is not None and qualifier.lower() != "pg_catalog":
         yield f"the function {qualifier}.{name} is not one of those that only compute"
     elif name not in _COMPUTING:
@@ -90,9 +90,9 @@ def _function(node: exp.Func) -> Iterator[str]:
 def _written_name(node: exp.Func) -> str:
     """The name of a function in PostgreSQL, as sqlglot writes it again."""
     text = node.sql("postgres").strip()
-    head = text.split("(", 1)[0].strip().split(" ")[0]
-    return (
-        head
-        if head.replace("_", "").isalnum() and "(" in text or head.upper().startswith("CURRENT_")
-        else node.sql_name()
-    )
+    before, bracket, _ = text.partition("(")
+    head = before.strip().split(" ")[0]
+    is_call = bool(bracket) and head.replace("_", "").isalnum()
+    if is_call or head.upper().startswith("CURRENT_"):
+        return head
+    return node.sql_name()

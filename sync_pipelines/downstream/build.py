@@ -40,20 +40,16 @@ def build_model(database: Database, model: SqlModel) -> Built:
         DatabaseRefusedError: the SQL fails, or something hangs on the old one that cannot be made anew.
     """
     name = quote(model.schema, model.name)
-    open_to_models(
-        database, model.reads if model.materialized == "table" else (), writes=model.schema
-    )
+    is_table = model.materialized == "table"
+    open_to_models(database, model.reads if is_table else (), writes=model.schema)
     with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
         _check_free(cursor, model)
-        make = (
-            _as_view(model) if model.materialized == "view" else _as_table(cursor, database, model)
-        )
+        make = _as_table(cursor, database, model) if is_table else _as_view(model)
         with _replaced(cursor, model):
             make(cursor)
         with reading_role(cursor, database, [(model.schema, model.name)]):
-            return Built(
-                _count(cursor, f"SELECT count(*) FROM {name}"), _broken(cursor, model, name)
-            )
+            row_count = _count(cursor, f"SELECT count(*) FROM {name}")
+            return Built(row_count, _broken(cursor, model, name))
 
 
 def _check_free(cursor: Any, model: SqlModel) -> None:
@@ -77,9 +73,9 @@ def _check_free(cursor: Any, model: SqlModel) -> None:
 
 
 def _as_view(model: SqlModel) -> Callable[[Any], None]:
-    return lambda cursor: _execute_alone(
-        cursor, f"CREATE VIEW {quote(model.schema, model.name)} AS {model.query}"
-    )
+    name = quote(model.schema, model.name)
+    statement = f"CREATE VIEW {name} AS {model.query}"
+    return lambda cursor: _execute_alone(cursor, statement)
 
 
 def _execute_alone(cursor: Any, statement: str) -> None:
@@ -90,12 +86,14 @@ def _execute_alone(cursor: Any, statement: str) -> None:
 def _as_table(cursor: Any, database: Database, model: SqlModel) -> Callable[[Any], None]:
     """Fill a table beside the old one, which readers may read meanwhile; the answer lets it take the name."""
     # A name that nobody else has: it is gone when the transaction ends, and nothing is dropped for it.
-    fresh = quote(model.schema, shorten_identifier(f"{model.name}__new_{uuid4().hex}"))
+    unique = f"{model.name}__new_{uuid4().hex}"
+    fresh = quote(model.schema, shorten_identifier(unique))
     with reading_role(cursor, database) as owner:
         _execute_alone(cursor, f"CREATE TABLE {fresh} AS {model.query}")
     if owner is not None:
         cursor.execute(f"ALTER TABLE {fresh} OWNER TO {quote(owner)}")
-    return lambda then: then.execute(f"ALTER TABLE {fresh} RENAME TO {quote(model.name)}")
+    renaming = f"ALTER TABLE {fresh} RENAME TO {quote(model.name)}"
+    return lambda then: then.execute(renaming)
 
 
 @contextmanager
@@ -106,10 +104,11 @@ def _replaced(cursor: Any, model: SqlModel) -> Iterator[None]:
         yield
         return
     cursor.execute(f"SELECT relkind::text FROM pg_class WHERE oid = {oid}")
-    kind = cursor.fetchone()[0]
+    (kind,) = cursor.fetchone()
+    drop = _DROPS.get(kind, "DROP TABLE")
     with dependants_down(cursor, model.schema, model.name, moves=True):
         belongings = collect(cursor, oid)
-        cursor.execute(f"{_DROPS.get(kind, 'DROP TABLE')} {quote(model.schema, model.name)}")
+        cursor.execute(f"{drop} {quote(model.schema, model.name)}")
         yield
         with belongings_fit(belongings, f"{model.schema}.{model.name}"):
             belongings.put_on(cursor)
@@ -119,13 +118,12 @@ def _broken(cursor: Any, model: SqlModel, name: str) -> dict[str, int]:
     broken = {}
     if model.unique:
         columns = ", ".join(map(quote, model.unique))
-        broken["unique"] = _count(
-            cursor,
-            f"SELECT count(*) FROM (SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1) d",
-        )
+        doubles = f"SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1"
+        broken["unique"] = _count(cursor, f"SELECT count(*) FROM ({doubles}) d")
     if model.not_null:
-        nulls = " OR ".join(f"{quote(column)} IS NULL" for column in model.not_null)
-        broken["not_null"] = _count(cursor, f"SELECT count(*) FROM {name} WHERE {nulls}")
+        conditions = [f"{quote(column)} IS NULL" for column in model.not_null]
+        any_null = " OR ".join(conditions)
+        broken["not_null"] = _count(cursor, f"SELECT count(*) FROM {name} WHERE {any_null}")
     return broken
 
 

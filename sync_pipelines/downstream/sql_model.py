@@ -49,9 +49,8 @@ class SqlModel:
     @property
     def version(self) -> str:
         """Changes when the meaning of the SQL may have changed; layout does not count."""
-        return fingerprint(
-            [self.materialized, sqlglot.parse_one(self.query, read="postgres").sql("postgres")]
-        )
+        tree = sqlglot.parse_one(self.query, read="postgres")
+        return fingerprint([self.materialized, tree.sql("postgres")])
 
 
 def load_models(folder: Path) -> tuple[list[SqlModel], list[SettingsError]]:
@@ -60,7 +59,8 @@ def load_models(folder: Path) -> tuple[list[SqlModel], list[SettingsError]]:
     errors = []
     for path in sorted(folder.glob("*/*.sql")):
         try:
-            models.append(parse_model(path, _read(path)))
+            text = _read(path)
+            models.append(parse_model(path, text))
         except SettingsError as error:
             errors.append(error)
     return models, errors
@@ -76,17 +76,18 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise _wrong(path, 1, f"it cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise _wrong(path, 1 + content.count(b"\n", 0, error.start), "it is not UTF-8") from None
+        line = 1 + content.count(b"\n", 0, error.start)
+        raise _wrong(path, line, "it is not UTF-8") from None
 
 
 def models_fingerprint(folder: Path) -> str:
     """Changes when a model is added, changed, renamed or deleted."""
-    return fingerprint(
-        [
-            (f"{path.parent.name}/{path.name}", path.read_bytes().hex())
-            for path in sorted(folder.glob("*/*.sql"))
-        ]
-    )
+    files = []
+    for path in sorted(folder.glob("*/*.sql")):
+        name = f"{path.parent.name}/{path.name}"
+        content = path.read_bytes()
+        files.append((name, content.hex()))
+    return fingerprint(files)
 
 
 def parse_model(path: Path, text: str) -> SqlModel:
@@ -100,38 +101,44 @@ def parse_model(path: Path, text: str) -> SqlModel:
     for part in (schema, name):
         if not _NAME.match(part):
             raise _wrong(path, 1, f"{part!r} is no name: lower-case letters, digits and _ only")
-    header: dict[str, str] = {}
     lines = text.splitlines()
+    header = _read_header(path, lines)
+    body = "\n".join(lines[len(header) :])
+    query = body.strip().rstrip(";")
+    materialized = header.get("materialized", "view")
+    if materialized not in MATERIALIZATIONS:
+        known = ", ".join(MATERIALIZATIONS)
+        raise _wrong(path, 1, f"materialized is {materialized!r}; known: {known}")
+    return SqlModel(
+        schema=schema,
+        name=name,
+        materialized=materialized,
+        description=header.get("description", ""),
+        unique=_columns(header.get("unique", "")),
+        not_null=_columns(header.get("not_null", "")),
+        query=query,
+        reads=_tables(path, query, len(header)),
+        path=path,
+    )
+
+
+def _read_header(path: Path, lines: list[str]) -> dict[str, str]:
+    header: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         match = _HEADER.match(line)
         if match is None:
             break
-        if match[1] not in _KEYS:
-            raise _wrong(
-                path, number, f"unknown key {match[1]!r}; known: {', '.join(sorted(_KEYS))}"
-            )
-        header[match[1]] = match[2]
-    query = "\n".join(lines[len(header) :]).strip().rstrip(";")
-    materialized = header.get("materialized", "view")
-    if materialized not in MATERIALIZATIONS:
-        raise _wrong(
-            path, 1, f"materialized is {materialized!r}; known: {', '.join(MATERIALIZATIONS)}"
-        )
-    return SqlModel(
-        schema,
-        name,
-        materialized,
-        header.get("description", ""),
-        _columns(header.get("unique", "")),
-        _columns(header.get("not_null", "")),
-        query,
-        _tables(path, query, len(header)),
-        path,
-    )
+        key, value = match.groups()
+        if key not in _KEYS:
+            known = ", ".join(sorted(_KEYS))
+            raise _wrong(path, number, f"unknown key {key!r}; known: {known}")
+        header[key] = value
+    return header
 
 
 def _columns(text: str) -> tuple[str, ...]:
-    return tuple(column.strip() for column in text.split(",") if column.strip())
+    columns = map(str.strip, text.split(","))
+    return tuple(column for column in columns if column)
 
 
 def _tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
@@ -142,29 +149,24 @@ def _tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
 
 
 def _read_tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
+    first_line = offset + 1
     try:
         # A chain of subscripts takes the parser time with the square of its length.
-        subscripts = sum(
-            token.token_type is TokenType.L_BRACKET
-            for token in sqlglot.tokenize(query, read="postgres")
-        )
+        kinds = [token.token_type for token in sqlglot.tokenize(query, read="postgres")]
+        subscripts = kinds.count(TokenType.L_BRACKET)
         if subscripts > MAX_SUBSCRIPTS:
-            raise _wrong(
-                path,
-                offset + 1,
-                f"it has {subscripts} square brackets, more than the {MAX_SUBSCRIPTS} of a model",
-            )
+            why = f"it has {subscripts} square brackets, more than the {MAX_SUBSCRIPTS} of a model"
+            raise _wrong(path, first_line, why)
         statements = sqlglot.parse(query, read="postgres")
     except SqlglotError as error:
-        place = getattr(error, "errors", [{}])[0]
-        raise _wrong(
-            path, offset + int(place.get("line", 1)), str(place.get("description", "not SQL"))
-        ) from None
+        problem = getattr(error, "errors", [{}])[0]
+        line = offset + int(problem.get("line", 1))
+        raise _wrong(path, line, str(problem.get("description", "not SQL"))) from None
     tree = statements[0] if len(statements) == 1 else None
     if tree is None:
-        raise _wrong(path, offset + 1, "a model is one SELECT")
+        raise _wrong(path, first_line, "a model is one SELECT")
     for why in why_not(tree):
-        raise _wrong(path, offset + 1, why)
+        raise _wrong(path, first_line, why)
     # SQL that cannot be written back would fail later, where it stops more than this model.
     tree.sql("postgres")
     named = {cte.alias for cte in tree.find_all(exp.CTE)}
@@ -173,7 +175,7 @@ def _read_tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], 
         if not table.db and table.name in named:
             continue
         if not table.db:
-            raise _wrong(path, offset + 1, f"the table {table.name!r} needs its schema")
+            raise _wrong(path, first_line, f"the table {table.name!r} needs its schema")
         found.append((table.db, table.name))
     return tuple(dict.fromkeys(found))
 

@@ -37,12 +37,12 @@ def find_conditions(health: Health, settings: Settings) -> list[Condition]:
     for connector in health.connectors:
         found += _connector(connector, by_connector[connector.name], settings)
     for entity in health.entities:
-        held_up = [
+        blocked = [
             moment
             for moment in (health.resumed_at, outages.get(entity.connector))
             if moment is not None
         ]
-        found += _entity(entity, health.now, settings, max(held_up, default=None))
+        found += _entity(entity, health.now, settings, max(blocked, default=None))
     return found
 
 
@@ -109,7 +109,7 @@ def _connector(
             {"attempts": attempts, "error": _short(error)},
         )
     # As long as the last attempt found nobody, it is not known yet whether this is an outage: that would be the cause,
-    # and told first.
+    # and is reported first.
     in_doubt = 0 < attempts < settings.alerts.alert_consecutive_failures
     share = connector.runs_failed / connector.runs_ended if connector.runs_ended else 0.0
     if (
@@ -154,7 +154,10 @@ def unreachable_attempts(
     return len(since), max(since, key=lambda failure: failure[0])[1] if since else None
 
 
-def _contacts(connector: ConnectorHealth, entities: list[EntityHealth]) -> Iterator[datetime]:
+def _contacts(
+    connector: ConnectorHealth,
+    entities: list[EntityHealth],
+) -> Iterator[datetime]:
     """When the source answered, with data or with a refusal."""
     if connector.last_discovered_at:
         yield connector.last_discovered_at
@@ -172,7 +175,7 @@ def _entity(
     entity: EntityHealth,
     now: datetime,
     settings: Settings,
-    held_up_until: datetime | None,
+    blocked_until: datetime | None,
 ) -> Iterator[Condition]:
     """Conditions of one entity.
 
@@ -180,7 +183,7 @@ def _entity(
         entity: its health.
         now: by the database's clock.
         settings: thresholds.
-        held_up_until: the end of a time in which it could not be synced, for a reason that is no trouble of its own.
+        blocked_until: the end of a time in which it could not be synced, for a reason that is not the entity's.
     """
     if entity.status is EntityStatus.VANISHED or not entity.sync_enabled:
         return
@@ -194,12 +197,12 @@ def _entity(
         )
         return
     untried = (
-        held_up_until and entity.last_completed_at and entity.last_completed_at <= held_up_until
+        blocked_until and entity.last_completed_at and entity.last_completed_at <= blocked_until
     )
     of_outage = (
         entity.last_category is Category.UNREACHABLE
         and untried
-        and not _caught_up(held_up_until, now)
+        and not _caught_up(blocked_until, now)
     )
     if entity.consecutive_failures >= settings.alerts.alert_consecutive_failures and not of_outage:
         yield Condition(
@@ -224,23 +227,23 @@ def _entity(
     yield from _slow_source(entity, settings)
     yield from _rejections(entity, settings)
     yield from _held_deletions(entity)
-    if _caught_up(held_up_until, now):
+    if _caught_up(blocked_until, now):
         yield from _freshness(entity, now, settings)
 
 
-def _caught_up(held_up_until: datetime | None, now: datetime) -> bool:
-    return held_up_until is None or (now - held_up_until).total_seconds() > CATCH_UP_SECONDS
+def _caught_up(blocked_until: datetime | None, now: datetime) -> bool:
+    return blocked_until is None or (now - blocked_until).total_seconds() > CATCH_UP_SECONDS
 
 
 def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     allowed = settings.alerts.alert_duration_seconds
     if entity.running_seconds is not None and entity.running_seconds > allowed:
-        said = "has been going on for"
+        state = "has been going on for"
         run = entity.running_uid
         seconds = entity.running_seconds
         command = f"sync-pipelines runs show {run}"
-        if not entity.running_held:
-            said = "was left by a process that is gone; it has been open for"
+        if not entity.running_alive:
+            state = "was left by a process that is gone; it has been open for"
             command = f"sync-pipelines sync {entity.path}"
     elif (
         entity.running_uid is None
@@ -251,7 +254,7 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
             entity.last_category is Category.DIED
         ):  # closed by the next run: the time in between is not its own
             return
-        said = "took"
+        state = "took"
         run = entity.last_uid
         seconds = entity.last_seconds
         command = f"sync-pipelines runs show {run}"
@@ -260,7 +263,7 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     yield Condition(
         IncidentKind.RUN_DURATION,
         entity.path,
-        f"A sync of {entity.path} {said} {seconds / 60:.1f} min (allowed {allowed / 60:g} min).",
+        f"A sync of {entity.path} {state} {seconds / 60:.1f} min (allowed {allowed / 60:g} min).",
         command,
         {
             "seconds": round(seconds),
@@ -270,7 +273,10 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     )
 
 
-def _slow_source(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
+def _slow_source(
+    entity: EntityHealth,
+    settings: Settings,
+) -> Iterator[Condition]:
     seconds = entity.last_response_seconds
     if seconds is not None and seconds > settings.alerts.alert_response_seconds:
         yield Condition(
@@ -321,7 +327,11 @@ def _held_deletions(entity: EntityHealth) -> Iterator[Condition]:
         )
 
 
-def _freshness(entity: EntityHealth, now: datetime, settings: Settings) -> Iterator[Condition]:
+def _freshness(
+    entity: EntityHealth,
+    now: datetime,
+    settings: Settings,
+) -> Iterator[Condition]:
     if not plan_freshness(entity.status, sync_enabled=entity.sync_enabled):
         return
     never = entity.last_success_at is None

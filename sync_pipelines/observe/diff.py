@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from sync_pipelines.model.incident import STICKY, Condition, Incident
@@ -38,13 +38,26 @@ def diff_incidents(
     quiet = []
     closed = []
     for key, incident in known.items():
-        if key in current:
-            seen.append((incident, current[key]))
+        condition = current.get(key)
+        if condition is not None:
+            seen.append((incident, condition))
         elif incident.kind in STICKY and incident.uid not in over:
             continue
-        elif now - (incident.quiet_since or now) >= timedelta(seconds=close_after_seconds):
+        elif _quiet_seconds(incident, now) >= close_after_seconds:
             closed.append(incident)
         elif incident.quiet_since is None:
             quiet.append(incident)
-    opened = tuple(condition for key, condition in current.items() if key not in known)
-    return IncidentDiff(opened, tuple(seen), tuple(quiet), tuple(closed))
+    opened = [condition for key, condition in current.items() if key not in known]
+    return IncidentDiff(
+        opened=tuple(opened),
+        seen=tuple(seen),
+        quiet=tuple(quiet),
+        closed=tuple(closed),
+    )
+
+
+def _quiet_seconds(incident: Incident, now: datetime) -> float:
+    """For how long its condition has been gone; 0 where this look is the first without it."""
+    if incident.quiet_since is None:
+        return 0.0
+    return (now - incident.quiet_since).total_seconds()

@@ -67,7 +67,7 @@ def evaluate(
     Args:
         database: where the catalog is.
         settings: thresholds.
-        find_over: tells which open incidents of the sticky kinds are over.
+        find_over: returns which open incidents of the sticky kinds are over.
         looker: who looks; it is heard of, and each hears of the others.
 
     Raises:
@@ -87,8 +87,13 @@ def evaluate(
             looker=looker,
         )
         known = open_incidents(connection)
-        conditions = without_consequences(find_conditions(health, settings), known)
-        conditions = group_conditions(conditions, known, settings.alerts.alert_group_above)
+        found = find_conditions(health, settings)
+        causes = without_consequences(found, known)
+        conditions = group_conditions(
+            causes,
+            known,
+            settings.alerts.alert_group_above,
+        )
         diff = diff_incidents(
             known,
             conditions,
@@ -97,31 +102,39 @@ def evaluate(
             find_over(known),
         )
         opened, closed = apply_incidents(connection, diff, settings, health.now)
-    silent = any(condition.kind is IncidentKind.DAGSTER_SILENT for condition in conditions)
     return Evaluation(
-        tuple(opened),
-        tuple(closed),
-        len(known) + len(opened) - len(closed),
-        dagster_silent=silent,
+        opened=tuple(opened),
+        closed=tuple(closed),
+        open=len(known) + len(opened) - len(closed),
+        dagster_silent=any(one.kind is IncidentKind.DAGSTER_SILENT for one in conditions),
     )
 
 
-def record_condition(database: Database, settings: Settings, condition: Condition) -> None:
+def record_condition(
+    database: Database,
+    settings: Settings,
+    condition: Condition,
+) -> None:
     """Open, or renew, the incident of a condition that somebody else found."""
     with database.connect() as connection:
         require_incidents(connection)
         now = _now(connection)
-        known = [
-            incident for incident in open_incidents(connection) if incident.key == condition.key
-        ]
-        apply_incidents(connection, diff_incidents(known, [condition], now, 0), settings, now)
+        incidents = open_incidents(connection)
+        known = [incident for incident in incidents if incident.key == condition.key]
+        diff = diff_incidents(known, [condition], now, 0)
+        apply_incidents(connection, diff, settings, now)
 
 
-def close_by_hand(database: Database, settings: Settings, incident: Incident) -> bool:
-    """End an incident because a person says so; False when it was over already."""
+def close_by_hand(
+    database: Database,
+    settings: Settings,
+    incident: Incident,
+) -> bool:
+    """End an incident at a person's command; False when it was over already."""
     with database.connect() as connection:
         now = _now(connection)
-        _, closed = apply_incidents(connection, IncidentDiff(closed=(incident,)), settings, now)
+        diff = IncidentDiff(closed=(incident,))
+        _, closed = apply_incidents(connection, diff, settings, now)
     return bool(closed)
 
 
@@ -135,13 +148,15 @@ def apply_incidents(
 
     Log lines are written before the commit: should it fail, the next evaluation writes them again.
     """
-    webhooks = list_webhooks(connection, only_active=True) if diff.opened or diff.closed else []
     for incident, condition in diff.seen:
         update_incident(connection, incident, condition)
     for incident in diff.quiet:
         mark_quiet(connection, incident)
-    closed = [done for incident in diff.closed if (done := close_incident(connection, incident))]
-    opened = [new for condition in diff.opened if (new := insert_incident(connection, condition))]
+    closed = _present(close_incident(connection, incident) for incident in diff.closed)
+    opened = _present(insert_incident(connection, condition) for condition in diff.opened)
+    webhooks: list[Webhook] = []
+    if opened or closed:
+        webhooks = list_webhooks(connection, only_active=True)
     for incident in closed:
         _enqueue(connection, webhooks, CLOSED, incident, settings, now)
         logger.warning("%s", over_line(incident.title, incident.subject))
@@ -149,6 +164,11 @@ def apply_incidents(
         _enqueue(connection, webhooks, OPENED, incident, settings, now)
         logger.error("%s", opened_line(incident))
     return opened, closed
+
+
+def _present(changed: Iterable[Incident | None]) -> list[Incident]:
+    """Without those that somebody else changed meanwhile."""
+    return [incident for incident in changed if incident is not None]
 
 
 def _enqueue(
@@ -184,8 +204,8 @@ def _enqueue(
 def _now(connection: psycopg.Connection[Any]) -> datetime:
     row = connection.execute("SELECT now() AS now").fetchone()
     assert row is not None
-    moment: datetime = row["now"]
-    return moment
+    now: datetime = row["now"]
+    return now
 
 
 def _try_lock(connection: psycopg.Connection[Any]) -> bool:

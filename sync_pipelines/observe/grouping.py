@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from sync_pipelines.errors import Category, category_of
 from sync_pipelines.model.incident import Condition, Incident, IncidentKind
@@ -31,25 +32,53 @@ def without_consequences(
     """
     incidents = list(open_incidents)
     known = {incident.key for incident in incidents}
+    causes = _causes(conditions, incidents)
+    kept = []
+    for condition in conditions:
+        if condition.key in known or not _follows(condition, causes):
+            kept.append(condition)
+    return kept
+
+
+@dataclass(frozen=True)
+class _Causes:
+    """What explains other conditions.
+
+    Attributes:
+        down: connectors whose source is unreachable.
+        stale: paths of entities whose table cannot be fresh.
+        nobody_works: Dagster is silent, so that nothing is synced.
+    """
+
+    down: set[str]
+    stale: set[str]
+    nobody_works: bool
+
+
+def _causes(
+    conditions: Collection[Condition],
+    incidents: Collection[Incident],
+) -> _Causes:
     named: list[Condition | Incident] = [*conditions, *incidents]
-    down = {one.subject for one in named if one.kind is IncidentKind.SOURCE_UNREACHABLE}
-    nobody_works = any(one.kind is IncidentKind.DAGSTER_SILENT for one in named)
-    explained = {one.subject for one in conditions if _makes_stale(one)}
+    return _Causes(
+        down={one.subject for one in named if one.kind is IncidentKind.SOURCE_UNREACHABLE},
+        stale={one.subject for one in conditions if _makes_stale(one)},
+        nobody_works=any(one.kind is IncidentKind.DAGSTER_SILENT for one in named),
+    )
 
-    def follows(condition: Condition) -> bool:
-        match condition.kind:
-            case IncidentKind.CONSECUTIVE_FAILURES:
-                return condition.connector in down and _category(condition) is Category.UNREACHABLE
-            case IncidentKind.FAILURE_RATE:
-                return condition.connector in down
-            case IncidentKind.FRESHNESS:
-                return nobody_works or condition.connector in down or condition.subject in explained
-            case _:
-                return False
 
-    return [
-        condition for condition in conditions if condition.key in known or not follows(condition)
-    ]
+def _follows(condition: Condition, causes: _Causes) -> bool:
+    """Whether a condition is explained by one of the causes."""
+    is_down = condition.connector in causes.down
+    match condition.kind:
+        case IncidentKind.CONSECUTIVE_FAILURES:
+            return is_down and _category(condition) is Category.UNREACHABLE
+        case IncidentKind.FAILURE_RATE:
+            return is_down
+        case IncidentKind.FRESHNESS:
+            return causes.nobody_works or is_down or condition.subject in causes.stale
+        case _:
+            return False
 
 
 def _makes_stale(condition: Condition) -> bool:
@@ -71,8 +100,8 @@ def group_conditions(
 ) -> list[Condition]:
     """Make one condition of a connector out of more than `above` new ones of a kind on its entities.
 
-    Entities with an open incident of their own keep it, so that nothing is sent twice. A connector's incident goes on,
-    however few entities are left of it.
+    An entity that has an open incident keeps it, so that nothing is sent twice. A connector's incident goes on, however
+    few entities are left of it.
     """
     known = {incident.key for incident in open_incidents}
     kept: list[Condition] = []
@@ -90,19 +119,27 @@ def group_conditions(
     return kept
 
 
-def _group(kind: IncidentKind, connector: str, members: list[Condition]) -> Condition:
+def _group(
+    kind: IncidentKind,
+    connector: str,
+    members: list[Condition],
+) -> Condition:
     subjects = sorted(member.subject for member in members)
-    shown = ", ".join(subject.partition("/")[2] for subject in subjects[:_SHOWN_SUBJECTS])
-    more = f" and {len(subjects) - _SHOWN_SUBJECTS} more" if len(subjects) > _SHOWN_SUBJECTS else ""
+    shown = subjects[:_SHOWN_SUBJECTS]
+    slugs = ", ".join(subject.partition("/")[2] for subject in shown)
+    left = len(subjects) - len(shown)
+    more = f" and {left} more" if left else ""
     noun = "entity" if len(members) == 1 else "entities"
+    example = members[0]
+    details = {
+        "count": len(members),
+        "entities": shown,
+        "example": example.details,
+    }
     return Condition(
         kind,
         connector,
-        f"{len(members)} {noun} of {connector}: {shown}{more}. For example: {members[0].message}",
+        f"{len(members)} {noun} of {connector}: {slugs}{more}. For example: {example.message}",
         f"sync-pipelines entities {connector}",
-        {
-            "count": len(members),
-            "entities": subjects[:_SHOWN_SUBJECTS],
-            "example": members[0].details,
-        },
+        details,
     )

@@ -48,7 +48,7 @@ class Outage:
 
     Attributes:
         failures: evaluations that could not reach the database; a single one may be a restart and sends no message.
-        told: names of the receivers that took the message.
+        informed: names of the receivers that took the message.
     """
 
     uid: str
@@ -58,7 +58,7 @@ class Outage:
     failures: int = 0
     quiet_since: str | None = None
     body: str | None = None
-    told: list[str] = field(default_factory=list)
+    informed: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -73,20 +73,11 @@ def note_outage(
     error: SyncError,
     now: datetime | None = None,
 ) -> None:
-    """The database did not answer: from the second time in a row, tell every known receiver once."""
+    """The database did not answer: from the second time in a row, send every known receiver one message."""
     now = now or datetime.now(UTC)
     with _memory(home) as memory:
-        kind = (
-            IncidentKind.DATABASE_CONNECTIONS
-            if isinstance(error, DatabaseConnectionsError)
-            else IncidentKind.DATABASE_UNAVAILABLE
-        )
-        outage = memory.outage = memory.outage or Outage(
-            str(uuid4()),
-            str(kind),
-            printable(error.what, 400),
-            now.isoformat(),
-        )
+        outage = memory.outage or _new_outage(error, now)
+        memory.outage = outage
         outage.failures += 1
         outage.quiet_since = None
         if outage.failures < 2:
@@ -100,38 +91,63 @@ def note_outage(
                 DATABASE,
                 outage.message,
             )
-        waiting = [
-            webhook
-            for webhook in map(_webhook, memory.webhooks)
-            if webhook.name not in outage.told
-            and (webhook.kinds is None or outage.kind in webhook.kinds)
-        ]
-        if not waiting:
-            return
-        message_id = f"msg_{UUID(outage.uid).hex}"
-        body = outage.body
+        receivers = map(_webhook, memory.webhooks)
+        waiting = [webhook for webhook in receivers if _waits(webhook, outage)]
+        if waiting:
+            _send(outage, outage.body, waiting, settings)
 
-        def send(webhook: Webhook) -> Answer:
-            return send_message(
-                webhook.url,
-                webhook.secret,
-                message_id,
-                body,
-                settings.alerts.alert_webhook_timeout_seconds,
-                outbound_of(webhook, settings),
+
+def _new_outage(error: SyncError, now: datetime) -> Outage:
+    kind = IncidentKind.DATABASE_UNAVAILABLE
+    if isinstance(error, DatabaseConnectionsError):
+        kind = IncidentKind.DATABASE_CONNECTIONS
+    return Outage(
+        uid=str(uuid4()),
+        kind=str(kind),
+        message=printable(error.what, 400),
+        since=now.isoformat(),
+    )
+
+
+def _waits(webhook: Webhook, outage: Outage) -> bool:
+    """Whether a receiver wants the message and has not taken it yet."""
+    if webhook.name in outage.informed:
+        return False
+    return webhook.kinds is None or outage.kind in webhook.kinds
+
+
+def _send(
+    outage: Outage,
+    body: str,
+    waiting: list[Webhook],
+    settings: Settings,
+) -> None:
+    """Send the message to all at the same time.
+
+    A sensor has a minute, and a receiver that hangs takes its whole timeout.
+    """
+
+    def send(webhook: Webhook) -> Answer:
+        return send_message(
+            webhook.url,
+            webhook.secret,
+            f"msg_{UUID(outage.uid).hex}",
+            body,
+            settings.alerts.alert_webhook_timeout_seconds,
+            outbound_of(webhook, settings),
+        )
+
+    with ThreadPoolExecutor(len(waiting), "webhook") as pool:
+        answers = list(pool.map(send, waiting))
+    for webhook, answer in zip(waiting, answers, strict=True):
+        if answer.error is None:
+            outage.informed.append(webhook.name)
+        else:
+            logger.warning(
+                "the webhook %s got no message about the database: %s",
+                printable(webhook.name),
+                answer.error,
             )
-
-        # All at the same time: a sensor has a minute, and a receiver that hangs takes its whole timeout.
-        with ThreadPoolExecutor(len(waiting), "webhook") as pool:
-            for webhook, answer in zip(waiting, pool.map(send, waiting), strict=True):
-                if answer.error is None:
-                    outage.told.append(webhook.name)
-                else:
-                    logger.warning(
-                        "the webhook %s got no message about the database: %s",
-                        printable(webhook.name),
-                        answer.error,
-                    )
 
 
 def end_outage(
@@ -149,13 +165,12 @@ def end_outage(
         outage = memory.outage
         if outage is None:
             return
-        if outage.body is None:  # nobody was told
+        if outage.body is None:  # no receiver was informed
             memory.outage = None
             return
         outage.quiet_since = outage.quiet_since or now.isoformat()
-        if (
-            now - datetime.fromisoformat(outage.quiet_since)
-        ).total_seconds() < settings.alerts.alert_close_after_seconds:
+        quiet = now - datetime.fromisoformat(outage.quiet_since)
+        if quiet.total_seconds() < settings.alerts.alert_close_after_seconds:
             return
         _move(database, outage, webhooks, settings, now)
         memory.outage = None
@@ -177,18 +192,26 @@ def _move(
             VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now()) ON CONFLICT (uid) DO NOTHING
             """,
             [
-                outage.uid, outage.kind, DATABASE, outage.message, "sync-pipelines doctor",
-                Jsonb({"failures": outage.failures}), outage.since, outage.quiet_since, outage.quiet_since,
+                outage.uid,
+                outage.kind,
+                DATABASE,
+                outage.message,
+                "sync-pipelines doctor",
+                Jsonb({"failures": outage.failures}),
+                outage.since,
+                outage.quiet_since,
+                outage.quiet_since,
             ],
-        )  # fmt: skip
+        )
+        body = _body(outage, CLOSED, now, settings)
         for webhook in webhooks:
-            if webhook.name in outage.told:
+            if webhook.name in outage.informed:
                 enqueue_delivery(
                     connection,
                     UUID(outage.uid),
                     webhook,
                     CLOSED,
-                    _body(outage, CLOSED, now, settings),
+                    body,
                 )
 
 
@@ -234,9 +257,7 @@ def _memory(home: Path) -> Iterator[_Memory]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             stored = json.loads(path.read_text())
-            memory = _Memory(
-                stored["webhooks"], Outage(**stored["outage"]) if stored["outage"] else None
-            )
+            memory = _Memory(stored["webhooks"], _outage(stored["outage"]))
         except (OSError, ValueError, KeyError, TypeError):
             memory = _Memory()
         before = json.dumps(asdict(memory), default=str)
@@ -246,3 +267,11 @@ def _memory(home: Path) -> Iterator[_Memory]:
             with tempfile.NamedTemporaryFile("w", dir=home, delete=False) as file:
                 file.write(after)
             os.replace(file.name, path)
+
+
+def _outage(stored: dict[str, Any] | None) -> Outage | None:
+    if stored is None:
+        return None
+    if "told" in stored:  # so an outage that an upgrade interrupts is not forgotten
+        stored["informed"] = stored.pop("told")
+    return Outage(**stored)

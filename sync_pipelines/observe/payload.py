@@ -64,7 +64,12 @@ def probe_payload(at: datetime) -> str:
     """The body of a test message."""
     text = "sync_pipelines can reach you. Nothing is wrong; this is a test."
     return _dump(
-        {"type": TEST, "timestamp": at.isoformat(), "text": text, "data": {"message": text}}
+        {
+            "type": TEST,
+            "timestamp": at.isoformat(),
+            "text": text,
+            "data": {"message": text},
+        }
     )
 
 
@@ -84,4 +89,9 @@ def ui_link(ui_url: str | None, kind: IncidentKind, subject: str) -> str | None:
 
 
 def _dump(data: dict[str, Any]) -> str:
-    return json.dumps(redact_data(data), ensure_ascii=False, separators=(",", ":"), default=str)
+    return json.dumps(
+        redact_data(data),
+        ensure_ascii=False,
+        separators=(",", ":"),
+        default=str,
+    )

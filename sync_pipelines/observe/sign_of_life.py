@@ -24,7 +24,11 @@ def sign_file(settings: Settings) -> Path:
     return settings.alerts.alert_heartbeat_file or settings.home / FILE_NAME
 
 
-def give_sign_of_life(settings: Settings, looker: str, open_incidents: int) -> None:
+def give_sign_of_life(
+    settings: Settings,
+    looker: str,
+    open_incidents: int,
+) -> None:
     """Write the file anew, and call ALERT_HEARTBEAT_URL when it is set; an address that does not answer is logged.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Look, write down, tell: what the sensor does every some seconds and `sync-pipelines alerts run` does once."""
+"""Look, write down, deliver: what the sensor does every few seconds and `sync-pipelines alerts run` does once."""
 
 from __future__ import annotations
 

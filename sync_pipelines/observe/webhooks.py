@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from standardwebhooks.webhooks import Webhook as Signer
-from urllib3 import Timeout
+from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from sync_pipelines.catalog.webhooks import check_address
@@ -53,11 +53,10 @@ def signing_key(reference: str) -> str:
         SettingsError: it is not base64 of at least 24 bytes.
     """
     value = resolve_secret(check_reference(reference)) or ""
+    encoded = value.removeprefix(_PREFIX)
+    padding = "=" * (-len(encoded) % 4)
     try:
-        key = base64.b64decode(
-            value.removeprefix(_PREFIX) + "=" * (-len(value.removeprefix(_PREFIX)) % 4),
-            validate=True,
-        )
+        key = base64.b64decode(encoded + padding, validate=True)
     except binascii.Error:
         key = b""
     if len(key) < _KEY_BYTES:
@@ -75,12 +74,17 @@ def _resolved(url: str) -> str:
         return check_address(url)
     address = check_address(resolve_secret(url) or "")
     # A receiver, or a library's log, may repeat the path alone.
-    if len(path := urlsplit(address).path) >= _SECRET_PATH_CHARACTERS:
+    path = urlsplit(address).path
+    if len(path) >= _SECRET_PATH_CHARACTERS:
         register_secret(path)
     return address
 
 
-def call_address(url: str, timeout_seconds: float, outbound: Outbound | None = None) -> str | None:
+def call_address(
+    url: str,
+    timeout_seconds: float,
+    outbound: Outbound | None = None,
+) -> str | None:
     """Call an address with GET; returns why that did not work, without the path, which may be a secret, or None.
 
     Args:
@@ -93,12 +97,20 @@ def call_address(url: str, timeout_seconds: float, outbound: Outbound | None = N
         outbound = (outbound or Outbound()).with_private(named_by([address]))
     except ConfigurationError as error:
         return printable(str(error), _EXCERPT_CHARACTERS * 2)
-    pool = pool_with_deadline(timeout_seconds, outbound.check_addresses, num_pools=1, retries=False)
+    pool = pool_with_deadline(
+        timeout_seconds,
+        outbound.check_addresses,
+        num_pools=1,
+        retries=False,
+    )
     try:
-        response = pool.request(
-            "GET", address, headers={"User-Agent": _USER_AGENT}, redirect=False, retries=False, preload_content=False,
-            timeout=Timeout(total=timeout_seconds),
-        )  # fmt: skip
+        response = _request(
+            pool,
+            "GET",
+            address,
+            timeout_seconds,
+            {"User-Agent": _USER_AGENT},
+        )
         response.close()
     except GuardError as error:
         return printable(f"{error.what} Next: {error.next_command}", _EXCERPT_CHARACTERS * 2)
@@ -127,7 +139,7 @@ def send_message(
     Args:
         url: the address, or a reference to it.
         secret: reference to the key.
-        message_id: the same in every attempt, so that the receiver can tell a repetition.
+        message_id: the same in every attempt, so that the receiver recognizes a repetition.
         body: JSON.
         timeout_seconds: for the whole exchange.
         outbound: which addresses need not be public; this machine needs no word where the address is written as such.
@@ -146,24 +158,30 @@ def send_message(
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": signature,
     }
-    pool = pool_with_deadline(timeout_seconds, outbound.check_addresses, num_pools=1, retries=False)
+    pool = pool_with_deadline(
+        timeout_seconds,
+        outbound.check_addresses,
+        num_pools=1,
+        retries=False,
+    )
     try:
-        response = pool.request(
-            "POST", address, body=body.encode(), headers=headers, redirect=False, retries=False, preload_content=False,
-            timeout=Timeout(total=timeout_seconds),
-        )  # fmt: skip
+        response = _request(
+            pool,
+            "POST",
+            address,
+            timeout_seconds,
+            headers,
+            body.encode(),
+        )
         try:
-            excerpt = (
-                response.read(_EXCERPT_BYTES, decode_content=False)
-                if response.status >= 300
-                else b""
-            )
+            excerpt = b""
+            if response.status >= 300:
+                excerpt = response.read(_EXCERPT_BYTES, decode_content=False)
         finally:
             response.close()
     except GuardError as error:
-        return Answer(
-            error=printable(f"{error.what} Next: {error.next_command}", _EXCERPT_CHARACTERS * 2)
-        )
+        text = f"{error.what} Next: {error.next_command}"
+        return Answer(error=printable(text, _EXCERPT_CHARACTERS * 2))
     except (HTTPError, OSError) as error:
         # urllib3 names host and path in its messages; the path may be a secret.
         return Answer(error=f"The receiver does not answer: {type(error).__name__}.")
@@ -173,10 +191,29 @@ def send_message(
         return Answer(response.status)
     if 300 <= response.status < 400:
         return Answer(response.status, "The receiver redirects; redirects are not followed.")
-    said = printable(excerpt.decode("utf-8", errors="backslashreplace"), _EXCERPT_CHARACTERS)
+    text = excerpt.decode("utf-8", errors="backslashreplace")
+    shown = printable(text, _EXCERPT_CHARACTERS)
+    why = f"The receiver answered {response.status}" + (f": {shown}" if shown else ".")
     asked = retry_after_seconds(response.headers.get("Retry-After"))
-    return Answer(
-        response.status,
-        f"The receiver answered {response.status}" + (f": {said}" if said else "."),
-        asked,
+    return Answer(response.status, why, asked)
+
+
+def _request(
+    pool: PoolManager,
+    method: str,
+    address: str,
+    timeout_seconds: float,
+    headers: dict[str, str],
+    body: bytes | None = None,
+) -> BaseHTTPResponse:
+    """Ask once: no redirect, no repetition, and the body is not read yet."""
+    return pool.request(
+        method,
+        address,
+        body=body,
+        headers=headers,
+        redirect=False,
+        retries=False,
+        preload_content=False,
+        timeout=Timeout(total=timeout_seconds),
     )

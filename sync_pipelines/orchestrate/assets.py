@@ -85,7 +85,10 @@ def asset_key(entity: Entity) -> dg.AssetKey:
     return dg.AssetKey([entity.connector, asset_name_for(entity.slug)])
 
 
-def entity_assets(view: CatalogView, owners: list[str]) -> list[dg.AssetsDefinition]:
+def entity_assets(
+    view: CatalogView,
+    owners: list[str],
+) -> list[dg.AssetsDefinition]:
     """An asset per entity of the catalog, vanished ones included: their tables are still there."""
     with_schema = len(view.entities) <= MAX_SCHEMAS
     pattern = _pattern({_op_name(entity): entity for entity in view.entities})
@@ -222,14 +225,12 @@ def _materialize(
         yield from _failed_attempt(context, entity, bridge, failure, passes=passes)
     except Exception as error:  # noqa: BLE001 - shown as a failure of this entity, whatever it is
         # The chain of causes may quote a connection or a token, so only its redacted text is kept.
-        metadata = {"traceback": markdown_code("".join(traceback.format_exception(error)))}
-        yield from _failed_attempt(
-            context,
-            entity,
-            bridge,
-            StepFailure(f"{type(error).__name__}: {error}", metadata),
-            passes=True,
+        trace = "".join(traceback.format_exception(error))
+        failure = StepFailure(
+            f"{type(error).__name__}: {error}",
+            {"traceback": markdown_code(trace)},
         )
+        yield from _failed_attempt(context, entity, bridge, failure, passes=True)
     else:
         yield from _finished(context, entity, result, bridge)
 
@@ -240,16 +241,15 @@ def _finished(
     result: RunResult,
     bridge: Bridge,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
-    """Tell of a run that published.
+    """Report a run that published.
 
-    The step fails where the ledger says that it is no success and nobody made that a warning.
+    The step fails where the run is no success and nobody made that a warning.
     """
     key = asset_key(entity)
     overview = _overview(entity, bridge)
     severity = _severity(entity, bridge)
-    if (
-        overview is None
-    ):  # the connector was switched off, or the catalog went away: what was published stays so
+    if overview is None:
+        # The connector was switched off, or the catalog went away: what was published stays so.
         overview = TableOverview(
             entity.connector,
             entity.slug,
@@ -264,10 +264,10 @@ def _finished(
         result.status,
         result.ledger.as_dict(),
     )
-    # On the page of an asset what its newest materialization says hides what its definition says, which is newer: the
-    # status.
-    stood = {name: value for name, value in overview_metadata(overview).items() if name != "status"}
-    metadata = {**stood, **run_metadata(entity, result)}
+    table_metadata = overview_metadata(overview)
+    # The page of an asset would show the status of its newest materialization, where the definition's is newer.
+    del table_metadata["status"]
+    metadata = {**table_metadata, **run_metadata(entity, result)}
     checks = check_results(key, entity, result, overview, severity)
     if freshens(result.status, result.ledger):
         version = dg.DataVersion(result.rowversion_end) if result.rowversion_end else None
@@ -310,9 +310,13 @@ def _failed_attempt(
     *,
     passes: bool,
 ) -> Iterator[dg.AssetCheckResult | dg.AssetObservation]:
-    """Try again what may pass; at last report the overview of the table, which is as before, and fail."""
+    """Try again what may pass; at last report the table, which is as before, and fail."""
     if passes and context.retry_number < MAX_RETRIES:
-        raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
+        raise StepRetry(
+            failure,
+            MAX_RETRIES,
+            _RETRIES.calculate_delay(context.retry_number + 1),
+        )
     key = asset_key(entity)
     overview = _overview(entity, bridge)
     if overview is not None:
@@ -324,14 +328,17 @@ def _failed_attempt(
 
 
 def _overview(entity: Entity, bridge: Bridge) -> TableOverview | None:
-    """The overview of the table; None while the catalog cannot be asked, and for a connector that is switched off."""
+    """How the table is now; None while the catalog cannot be asked, and for a connector that is switched off."""
     try:
-        return next(
-            iter(list_table_overviews(bridge.database(), entity.connector, entity.slug)), None
+        found = list_table_overviews(
+            bridge.database(),
+            entity.connector,
+            entity.slug,
         )
     except SyncError as error:
         logger.warning("the overview of %s is not known: %s", entity.path, error)
         return None
+    return found[0] if found else None
 
 
 def _severity(entity: Entity, bridge: Bridge) -> dg.AssetCheckSeverity:
@@ -339,7 +346,11 @@ def _severity(entity: Entity, bridge: Bridge) -> dg.AssetCheckSeverity:
     try:
         own = get_connector(bridge.database(), entity.connector).settings
     except SyncError as error:
-        logger.warning("the settings of %s are not known: %s", entity.connector, error)
+        logger.warning(
+            "the settings of %s are not known: %s",
+            entity.connector,
+            error,
+        )
         own = {}
     return rejected_severity(own, bridge.settings())
 
@@ -357,8 +368,14 @@ def _sync_entity() -> Callable[..., RunResult]:
 
 def _reads_all(tags: Mapping[str, str]) -> bool:
     """Whether a run is a full read, because a person or a schedule wanted one."""
+    wanted = tags.get(FULL_REFRESH_TAG, "")
     return (
-        tags.get(FULL_REFRESH_TAG, "").lower() in ("true", "1", "yes")
+        wanted.lower()
+        in (
+            "true",
+            "1",
+            "yes",
+        )
         or tags.get(KIND_TAG) == Kind.FULL_READ
     )
 

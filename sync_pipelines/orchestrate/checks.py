@@ -30,7 +30,12 @@ _NEVER_READ = "Not judged yet: the table was never read."
 def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """The specifications of an asset's checks."""
     return [
-        dg.AssetCheckSpec(name, asset=key, description=description, blocking=name != "schema_drift")
+        dg.AssetCheckSpec(
+            name,
+            asset=key,
+            description=description,
+            blocking=name != "schema_drift",
+        )
         for name, description in CHECKS.items()
     ]
 
@@ -67,7 +72,13 @@ def check_results(
     }
     return [
         _contract(key, overview, rejected, result),
-        _result(key, "balance", ledger.balances, dg.AssetCheckSeverity.ERROR, counts),
+        _result(
+            key,
+            "balance",
+            ledger.balances,
+            dg.AssetCheckSeverity.ERROR,
+            counts,
+        ),
         _result(
             key,
             "no_duplicate_keys",
@@ -94,7 +105,10 @@ def results_without_run(
     return [_contract(key, overview, rejected), drift]
 
 
-def kept_results(key: dg.AssetKey, overview: TableOverview) -> list[dg.AssetCheckResult]:
+def kept_results(
+    key: dg.AssetKey,
+    overview: TableOverview,
+) -> list[dg.AssetCheckResult]:
     """The checks that only a read can judge, as the last published read judged them.
 
     Dagster paints every check red that a failed run planned and did not execute. So a table that was never read gets
@@ -153,7 +167,14 @@ def _contract(
         description = f"{overview.open_quarantine} records are in quarantine."
     if overview.is_rejecting:
         description += " A read was rejected, and no later one says better."
-    return _result(key, "contract", not overview.open_quarantine, severity, metadata, description)
+    return _result(
+        key,
+        "contract",
+        not overview.open_quarantine,
+        severity,
+        metadata,
+        description,
+    )
 
 
 def _drift(
@@ -183,10 +204,19 @@ def _drift(
         metadata["next_command"] = f"sync-pipelines discover {overview.connector}"
     if result is not None and result.table_changes:
         metadata["table_changes"] = markdown_list(result.table_changes)
-    return _result(key, "schema_drift", not undeclared, dg.AssetCheckSeverity.WARN, metadata)
+    return _result(
+        key,
+        "schema_drift",
+        not undeclared,
+        dg.AssetCheckSeverity.WARN,
+        metadata,
+    )
 
 
-def as_evaluation(key: dg.AssetKey, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+def as_evaluation(
+    key: dg.AssetKey,
+    result: dg.AssetCheckResult,
+) -> dg.AssetCheckEvaluation:
     """A result for an asset as the event that is reported outside of a run."""
     return dg.AssetCheckEvaluation(
         asset_key=key,

@@ -29,7 +29,11 @@ class _WithoutStack(DagsterUserCodeProcessError):
 class StepFailure(dg.Failure, _WithoutStack):
     """The end of a step, in one sentence of ours; it is not tried again."""
 
-    def __init__(self, sentence: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        sentence: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         shown = redact(sentence)
         dg.Failure.__init__(self, shown, metadata, allow_retries=False)
         info = SerializableErrorInfo(shown, [], type(self).__name__)
@@ -39,7 +43,12 @@ class StepFailure(dg.Failure, _WithoutStack):
 class StepRetry(dg.RetryRequested, _WithoutStack):
     """The end of one attempt; the step is tried again."""
 
-    def __init__(self, failure: StepFailure, max_retries: int, seconds: float) -> None:
+    def __init__(
+        self,
+        failure: StepFailure,
+        max_retries: int,
+        seconds: float,
+    ) -> None:
         dg.RetryRequested.__init__(self, max_retries, seconds)
         self.user_code_process_error_infos = failure.user_code_process_error_infos
         self.__cause__ = failure

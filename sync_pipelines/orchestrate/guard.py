@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_QUERY_BYTES = 10 * 1024 * 1024
@@ -35,14 +37,15 @@ _OWN_SITES = frozenset({"same-origin", "none"})
 _GRAPHQL_TYPES = re.compile(r"application/(json|graphql)(; ?charset=(utf-8|UTF-8))?")
 # Endpoints of Dagster that are no page: nobody has a reason to be sent there from another site.
 _NO_PAGES = ("graphql", "logs", "download_debug", "notebook", "dagit")
-_HEADERS = [
+_CONTENT_POLICY = b"content-security-policy"
+_HEADERS: list[Header] = [
     (b"x-frame-options", b"DENY"),
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     # Beside Dagster's own policy: no picture and no frame of another site, even where text became markup.
     (
-        b"content-security-policy",
+        _CONTENT_POLICY,
         b"img-src 'self' data: blob:; frame-ancestors 'none'; form-action 'self'",
     ),
 ]
@@ -93,35 +96,32 @@ class Guard:
             body, refusal = await _read_body(receive)
             refusal = refusal or self._refuse_body(scope, body)
             receive = _replay(body, receive)
-        if refusal is not None:
+        if refusal is None:
+            await self._application(scope, receive, _with_headers(send))
+        else:
             _log(scope, refusal)
             await _answer(refusal, send)
-            return
-        await self._application(scope, receive, _with_headers(send))
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _websocket(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         refusal = self._refuse_sender(scope)
         if refusal is not None:
             _log(scope, refusal)
             await receive()  # the request to connect; the server turns the close into 403
-            await send(
-                {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal.why[:100]}
-            )
+            await _close(send, refusal.why[:100])
             return
 
         async def only_reads() -> Message:
             message = await receive()
-            if message["type"] == "websocket.receive" and not _reads(message):
-                _log(scope, Refusal(403, "a mutation through a websocket"))
-                await send(
-                    {
-                        "type": "websocket.close",
-                        "code": POLICY_VIOLATION,
-                        "reason": "Only queries and subscriptions.",
-                    }
-                )
-                return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
-            return message
+            if message["type"] != "websocket.receive" or _reads(message):
+                return message
+            _log(scope, Refusal(403, "a mutation through a websocket"))
+            await _close(send, "Only queries and subscriptions.")
+            return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
 
         await self._application(scope, only_reads, send)
 
@@ -130,84 +130,97 @@ class Guard:
         headers = _Headers(scope)
         host = headers.only("host")
         if host is None or not self._hosts.knows(host):
+            name = printable(host or "by no name", 100)
             return Refusal(
                 403,
-                f"This server is not called {printable(host or 'by no name', 100)}. If it should be, name it in "
-                "SYNC_PIPELINES_UI_HOSTS, or with --allowed-host, and start it again.",
+                f"This server is not called {name}. If it should be, name it in SYNC_PIPELINES_UI_HOSTS, or with "
+                "--allowed-host, and start it again.",
             )
-        if headers.all("origin") and not self._hosts.same_origin(headers.only("origin"), host):
-            return Refusal(403, "A page of another origin may not ask this server.")
-        if (
-            headers.all("sec-fetch-site")
-            and headers.only("sec-fetch-site") not in _OWN_SITES
-            and not _is_visit(scope, headers)
-        ):
-            return Refusal(403, "Another site may link to this server's pages, but not ask it.")
+        if headers.all("origin"):
+            origin = headers.only("origin")
+            if not self._hosts.same_origin(origin, host):
+                return Refusal(403, "A page of another origin may not ask this server.")
+        if headers.all("sec-fetch-site"):
+            site = headers.only("sec-fetch-site")
+            if site not in _OWN_SITES and not _is_visit(scope, headers):
+                return Refusal(403, "Another site may link to this server's pages, but not ask it.")
         return None
 
     def _refuse_request(self, scope: Scope) -> Refusal | None:
-        if self._read_only and scope["method"] not in _SAFE_METHODS and not _is_graphql(scope):
-            return Refusal(403, "This server only shows; it takes nothing.")
+        is_safe = scope["method"] in _SAFE_METHODS
         if not _is_graphql(scope):
+            if self._read_only and not is_safe:
+                return Refusal(403, "This server only shows; it takes nothing.")
             return None
-        if scope["method"] in _SAFE_METHODS:
+        if is_safe:
             return _refuse_get(scope)
-        if not _GRAPHQL_TYPES.fullmatch(_Headers(scope).only("content-type") or ""):
+        content_type = _Headers(scope).only("content-type")
+        if not _GRAPHQL_TYPES.fullmatch(content_type or ""):
             return Refusal(415, "A GraphQL request by POST has the content type application/json.")
-        return (
-            Refusal(400, "A GraphQL request by POST carries its query in its body.")
-            if "query" in _asked(scope)
-            else None
-        )
+        if "query" in _parameters(scope):
+            return Refusal(400, "A GraphQL request by POST carries its query in its body.")
+        return None
 
     def _has_query_in_body(self, scope: Scope) -> bool:
         return self._read_only and _is_graphql(scope) and scope["method"] == "POST"
 
     def _refuse_body(self, scope: Scope, body: bytes) -> Refusal | None:
+        content_type = _Headers(scope).only("content-type")
         try:
-            text = body.decode()
-            is_json = "json" in (_Headers(scope).only("content-type") or "")
-            query = _query_of(json.loads(text)) if is_json else text
+            query = body.decode()
+            if "json" in (content_type or ""):
+                query = _query_of(json.loads(query))
         except (ValueError, RecursionError):
             return Refusal(400, "The request is not understood.")
-        return _refuse_operations(query, 403, "This server only shows; it executes no mutation.")
+        return _refuse_operations(
+            query,
+            403,
+            "This server only shows; it executes no mutation.",
+        )
 
 
 def _refuse_get(scope: Scope) -> Refusal | None:
     """GET is for queries, and for nothing that is only named: a document that is kept elsewhere could be a mutation."""
-    asked = _asked(scope)
-    for query in asked.get("query", []):
-        refusal = _refuse_operations(query, 405, "A mutation is executed by POST only.")
+    parameters = _parameters(scope)
+    for query in parameters.get("query", []):
+        refusal = _refuse_operations(
+            query,
+            405,
+            "A mutation is executed by POST only.",
+        )
         if refusal is not None:
             return refusal
-    if asked and "query" not in asked:
+    if parameters and "query" not in parameters:
         return Refusal(400, "A GraphQL request by GET carries its query.")
     return None
 
 
-def _asked(scope: Scope) -> dict[str, list[str]]:
+def _parameters(scope: Scope) -> dict[str, list[str]]:
     """The parameters in the address."""
-    return parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    text = scope.get("query_string", b"").decode("latin-1")
+    return parse_qs(text, keep_blank_values=True)
 
 
 def _refuse_operations(query: str, status: int, why: str) -> Refusal | None:
     operations = operations_of(query)
     if operations is None:
         return Refusal(400, "The GraphQL document is not understood.")
-    return None if operations <= {"query"} else Refusal(status, why)
+    if operations <= {"query"}:
+        return None
+    return Refusal(status, why)
 
 
 def _reads(message: Message) -> bool:
     """Whether a message of the protocol graphql-ws starts nothing but queries and subscriptions."""
+    text = message.get("text") or message.get("bytes") or ""
     try:
-        content = json.loads(message.get("text") or message.get("bytes") or "")
-        if (
-            not isinstance(content, dict)
-            or not isinstance(content.get("payload"), dict)
-            or "query" not in content["payload"]
-        ):
-            return isinstance(content, dict)
-        operations = operations_of(content["payload"]["query"])
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            return False
+        payload = content.get("payload")
+        if not isinstance(payload, dict) or "query" not in payload:
+            return True
+        operations = operations_of(payload["query"])
     except (ValueError, RecursionError):
         return False
     return operations is not None and operations <= {"query", "subscription"}
@@ -219,9 +232,9 @@ def _query_of(content: object) -> str:
     Raises:
         ValueError: a batch, or a document that is only named; Dagster executes neither.
     """
-    if not isinstance(content, dict) or not isinstance(content.get("query"), str):
+    query = content.get("query") if isinstance(content, dict) else None
+    if not isinstance(query, str):
         raise ValueError("no query")
-    query: str = content["query"]
     return query
 
 
@@ -232,21 +245,24 @@ def _is_graphql(scope: Scope) -> bool:
 
 def _is_visit(scope: Scope, headers: _Headers) -> bool:
     """Whether a person followed a link to one of the pages."""
-    visits = scope["type"] == "http" and scope["method"] == "GET"
-    visits = (
-        visits
-        and headers.only("sec-fetch-mode") == "navigate"
-        and headers.only("sec-fetch-dest") == "document"
-    )
-    return visits and scope["path"].lstrip("/").partition("/")[0] not in _NO_PAGES
+    if scope["type"] != "http" or scope["method"] != "GET":
+        return False
+    mode = headers.only("sec-fetch-mode")
+    destination = headers.only("sec-fetch-dest")
+    if mode != "navigate" or destination != "document":
+        return False
+    first, _, _ = scope["path"].lstrip("/").partition("/")
+    return first not in _NO_PAGES
 
 
 class _Headers:
     def __init__(self, scope: Scope) -> None:
-        self._pairs = [(name.lower(), value) for name, value in scope["headers"]]
+        self._values: dict[bytes, list[str]] = defaultdict(list)
+        for name, value in scope["headers"]:
+            self._values[name.lower()].append(value.decode("latin-1"))
 
     def all(self, name: str) -> list[str]:
-        return [value.decode("latin-1") for key, value in self._pairs if key == name.encode()]
+        return self._values.get(name.encode(), [])
 
     def only(self, name: str) -> str | None:
         """The header's value; None where it is missing or there twice."""
@@ -272,7 +288,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
     async def replayed() -> Message:
         if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+            return {
+                "type": "http.request",
+                "body": waiting.pop(),
+                "more_body": False,
+            }
         return await receive()
 
     return replayed
@@ -281,32 +301,49 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def _with_headers(send: Send) -> Send:
     async def send_more(message: Message) -> None:
         if message["type"] == "http.response.start":
-            known = {name.lower() for name, _ in message.get("headers", [])}
-            added = [
-                pair
-                for pair in _HEADERS
-                if pair[0] not in known or pair[0] == b"content-security-policy"
-            ]
-            message = {**message, "headers": [*message.get("headers", []), *added]}
+            headers = message.get("headers", [])
+            message = {**message, "headers": [*headers, *_missing_headers(headers)]}
         await send(message)
 
     return send_more
 
 
+def _missing_headers(headers: list[Header]) -> list[Header]:
+    """Ours that an answer has not; of policies for content, the browser obeys Dagster's and ours."""
+    known = {name.lower() for name, _ in headers}
+    known.discard(_CONTENT_POLICY)
+    return [(name, value) for name, value in _HEADERS if name not in known]
+
+
 async def _answer(refusal: Refusal, send: Send) -> None:
     """In the shape of a GraphQL answer, so that the UI shows the sentence."""
-    body = json.dumps({"errors": [{"message": refusal.why}]}).encode()
+    content = {"errors": [{"message": refusal.why}]}
+    body = json.dumps(content).encode()
+    length = str(len(body))
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", length.encode()),
         (b"cache-control", b"no-store"),
+        *_HEADERS,
     ]
     if refusal.status == 405:
         headers.append((b"allow", b"POST"))
-    await send(
-        {"type": "http.response.start", "status": refusal.status, "headers": [*headers, *_HEADERS]}
-    )
+    start = {
+        "type": "http.response.start",
+        "status": refusal.status,
+        "headers": headers,
+    }
+    await send(start)
     await send({"type": "http.response.body", "body": body})
+
+
+async def _close(send: Send, reason: str) -> None:
+    closing = {
+        "type": "websocket.close",
+        "code": POLICY_VIOLATION,
+        "reason": reason,
+    }
+    await send(closing)
 
 
 def _log(scope: Scope, refusal: Refusal) -> None:

@@ -13,6 +13,7 @@ from sync_pipelines.secrets import printable
 
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # compared with, not listened on
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_PORT = re.compile(r"[0-9]{1,6}")
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
 
 
@@ -20,6 +21,10 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
 class _Authority:
     name: str
     port: int | None
+
+    def at(self, default_port: int) -> tuple[str, int]:
+        """Name and port, which is the default where none is given."""
+        return self.name, self.port or default_port
 
 
 class AllowedHosts:
@@ -38,18 +43,21 @@ class AllowedHosts:
 
     def __init__(self, bound_host: str, names: Iterable[str] = ()) -> None:
         self._by_address = bound_host in _WILDCARDS
-        self._own = {"localhost", bound_host.lower()}
         self._listed = {parse_listed(name) for name in names}
+        self._names = {"localhost", bound_host.lower()}
+        self._names.update(listed.name for listed in self._listed)
 
     def knows(self, host: str) -> bool:
         """Whether a Host header names this server, at whatever port: a tunnel and a published port have their own."""
         asked = _authority(host)
         if asked is None:
             return False
-        if asked.name in self._own or any(asked.name == listed.name for listed in self._listed):
+        if asked.name in self._names:
             return True
         address = _address(asked.name)
-        return address is not None and (self._by_address or address.is_loopback)
+        if address is None:
+            return False
+        return self._by_address or address.is_loopback
 
     def same_origin(self, origin: str | None, host: str) -> bool:
         """Whether an Origin header is of the server that the Host header names.
@@ -60,14 +68,10 @@ class AllowedHosts:
         asked = _authority(host)
         if parts is None or asked is None:
             return False
-        scheme, came_from = parts
+        scheme, page = parts
         default = _DEFAULT_PORTS[scheme]
-        if (came_from.name, came_from.port or default) == (asked.name, asked.port or default):
-            return True
-        return any(
-            (came_from.name, came_from.port or default) == (listed.name, listed.port or default)
-            for listed in self._listed
-        )
+        ours = [asked, *self._listed]
+        return page.at(default) in [one.at(default) for one in ours]
 
 
 def parse_listed(name: str) -> _Authority:
@@ -91,10 +95,12 @@ def _origin(origin: str | None) -> tuple[str, _Authority] | None:
         parts = urlsplit(origin or "")
     except ValueError:
         return None
-    if parts.scheme not in _DEFAULT_PORTS or parts.path or parts.query or parts.fragment:
+    if parts.scheme not in _DEFAULT_PORTS:
+        return None
+    if parts.path or parts.query or parts.fragment:
         return None
     found = _authority(parts.netloc)
-    return (parts.scheme, found) if found else None
+    return None if found is None else (parts.scheme, found)
 
 
 def _authority(text: str) -> _Authority | None:
@@ -103,16 +109,21 @@ def _authority(text: str) -> _Authority | None:
     port = ""
     if name.startswith("["):
         name, closed, rest = name[1:].partition("]")
-        if not closed or _address(name) is None or rest and not rest.startswith(":"):
+        if not closed or _address(name) is None:
+            return None
+        if rest and not rest.startswith(":"):
             return None
         port = rest[1:]
     elif name.count(":") == 1:
         name, _, port = name.partition(":")
     if _address(name) is None and not _NAME.fullmatch(name):
         return None
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+    name = name.rstrip(".")
+    if not port:
+        return _Authority(name, None)
+    if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         return None
-    return _Authority(name.rstrip("."), int(port) if port else None)
+    return _Authority(name, int(port))
 
 
 def _address(name: str) -> IPv4Address | IPv6Address | None:

@@ -18,6 +18,7 @@ from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.incident import DATABASE, Incident, IncidentKind
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, asset_key
+from sync_pipelines.orchestrate.failures import plain_failure
 from sync_pipelines.orchestrate.markdown import markdown_list, markdown_paragraphs
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.snapshot import CatalogView
@@ -31,6 +32,9 @@ _WARNINGS = frozenset({IncidentKind.SLOW_SOURCE, IncidentKind.RUN_DURATION})
 
 Event = dg.AssetObservation | dg.AssetCheckEvaluation
 
+Seen = dict[str, Any]
+"""What a cursor keeps of an incident, for the event that it is over."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -42,33 +46,47 @@ class Places:
     @classmethod
     def of(cls, view: CatalogView) -> Places:
         """Those of a catalog."""
-        return cls(
-            tuple(connector.name for connector in view.connectors),
-            frozenset(map(asset_key, view.entities)),
-        )
+        connectors = tuple(connector.name for connector in view.connectors)
+        entities = frozenset(map(asset_key, view.entities))
+        return cls(connectors, entities)
 
     def connectors_of(self, incident: Incident) -> list[str]:
         """The connectors that an incident concerns: its own, or all when the database is what is wrong."""
         if incident.subject == DATABASE:
             return list(self.connectors)
-        name = incident.details.get("connector") or incident.subject.partition("/")[0]
+        first, _, _ = incident.subject.partition("/")
+        name = incident.details.get("connector") or first
         return [name] if name in self.connectors else []
 
-    def asset_of(self, subject: str, connectors: Sequence[str]) -> dg.AssetKey | None:
+    def asset_of(
+        self,
+        subject: str,
+        connectors: Sequence[str],
+    ) -> dg.AssetKey | None:
         """Where an incident is shown: at its entity, else at its connector.
 
         None for the database, which is no asset.
         """
         connector, _, slug = subject.partition("/")
-        key = dg.AssetKey([connector, asset_name_for(slug)]) if slug else None
-        if key in self.entities:
-            return key
-        return connector_key(connectors[0]) if len(connectors) == 1 else None
+        if slug:
+            key = dg.AssetKey([connector, asset_name_for(slug)])
+            if key in self.entities:
+                return key
+        if len(connectors) != 1:
+            return None
+        return connector_key(connectors[0])
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is new since the last look of a sensor, and the cursor by which the next look knows it."""
+class News:
+    """What is new since the last look of a sensor.
+
+    Attributes:
+        events: for Dagster.
+        began: incidents that the last look did not see.
+        over: title and subject of each incident that is no longer open.
+        cursor: what this look saw, for the next one.
+    """
 
     events: list[Event]
     began: list[Incident]
@@ -86,9 +104,12 @@ def connector_assets(
 ) -> tuple[list[dg.AssetSpec], list[dg.AssetChecksDefinition]]:
     """An asset for each connector, which nobody materializes, and its check."""
     places = Places.of(view)
-    return list(map(_connector_asset, view.connectors)), [
-        _incidents_check(one.name, places) for one in view.connectors
-    ]
+    assets = []
+    checks = []
+    for connector in view.connectors:
+        assets.append(_connector_asset(connector))
+        checks.append(_incidents_check(connector.name, places))
+    return assets, checks
 
 
 def _connector_asset(connector: Connector) -> dg.AssetSpec:
@@ -112,10 +133,9 @@ def _incidents_check(connector: str, places: Places) -> dg.AssetChecksDefinition
         try:
             found = read_open(bridge.database())
         except SyncError as error:
-            raise dg.Failure(redact(str(error))) from None
-        return dg.AssetCheckResult(
-            **_judge([one for one in found if connector in places.connectors_of(one)])
-        )
+            raise plain_failure(error) from None
+        judged = _judge(_of_connector(found, connector, places))
+        return dg.AssetCheckResult(**judged)
 
     return incidents
 
@@ -130,84 +150,102 @@ def read_open(database: Database) -> list[Incident]:
         return open_incidents(connection)
 
 
-def plan_events(incidents: Collection[Incident], cursor: str | None, places: Places) -> Told:
-    """What to tell Dagster, once for each incident that began or is over since `cursor`.
+def plan_events(
+    incidents: Collection[Incident],
+    cursor: str | None,
+    places: Places,
+) -> News:
+    """Plan the events for Dagster: one for each incident that began or is over since `cursor`.
 
     Args:
         incidents: all that are open.
         cursor: of the last look; None at the first, which gives every connector a result of its check.
         places: the assets that there are.
     """
-    before: dict[str, dict[str, Any]] = json.loads(cursor) if cursor else {}
-    now = {
-        str(one.uid): {
-            "subject": one.subject,
-            "title": one.title,
-            "connectors": places.connectors_of(one),
-        }
-        for one in incidents
-    }
+    before: dict[str, Seen] = json.loads(cursor) if cursor else {}
+    now = {str(one.uid): _seen(one, places) for one in incidents}
     began = [one for one in incidents if str(one.uid) not in before]
-    over = [known for uid, known in before.items() if uid not in now]
+    over = [seen for uid, seen in before.items() if uid not in now]
     changed = set(places.connectors) if cursor is None else set()
     events: list[Event] = []
     for one in began:
-        told = now[str(one.uid)]
-        changed |= set(told["connectors"])
-        events += _observation(
-            told,
-            places,
-            "began",
-            {"message": _text(one.message), "next_command": _text(one.next_command or "")},
-        )
-    for known in over:
-        changed |= set(known["connectors"]) & set(places.connectors)
-        events += _observation(known, places, "over", {})
-    for connector in sorted(changed):
-        of_connector = [one for one in incidents if connector in places.connectors_of(one)]
-        judged = _judge(of_connector)
-        events.append(
-            dg.AssetCheckEvaluation(asset_key=connector_key(connector), check_name=CHECK, **judged)
-        )
-    return Told(
-        events,
-        began,
-        [(known["title"], known["subject"]) for known in over],
-        json.dumps(now),
-    )
+        seen = now[str(one.uid)]
+        changed.update(seen["connectors"])
+        advice = {
+            "message": _text(one.message),
+            "next_command": _text(one.next_command or ""),
+        }
+        events += _observation(seen, places, "began", advice)
+    for seen in over:
+        changed.update(seen["connectors"])
+        events += _observation(seen, places, "over", {})
+    # A connector that was removed meanwhile has no check any more.
+    for connector in sorted(changed.intersection(places.connectors)):
+        events.append(_evaluation(incidents, connector, places))
+    titles = [(seen["title"], seen["subject"]) for seen in over]
+    return News(events, began, titles, json.dumps(now))
+
+
+def _seen(incident: Incident, places: Places) -> Seen:
+    return {
+        "subject": incident.subject,
+        "title": incident.title,
+        "connectors": places.connectors_of(incident),
+    }
 
 
 def _observation(
-    told: dict[str, Any],
+    seen: Seen,
     places: Places,
     state: str,
     more: dict[str, str],
 ) -> list[Event]:
-    key = places.asset_of(told["subject"], told["connectors"])
+    key = places.asset_of(seen["subject"], seen["connectors"])
     if key is None:
         return []
-    return [
-        dg.AssetObservation(
-            key,
-            metadata={
-                "incident": told["title"],
-                "state": state,
-                "subject": _text(told["subject"]),
-                **more,
-            },
-        )
-    ]
+    metadata = {
+        "incident": seen["title"],
+        "state": state,
+        "subject": _text(seen["subject"]),
+        **more,
+    }
+    return [dg.AssetObservation(key, metadata=metadata)]
+
+
+def _evaluation(
+    incidents: Collection[Incident],
+    connector: str,
+    places: Places,
+) -> dg.AssetCheckEvaluation:
+    judged = _judge(_of_connector(incidents, connector, places))
+    key = connector_key(connector)
+    return dg.AssetCheckEvaluation(asset_key=key, check_name=CHECK, **judged)
+
+
+def _of_connector(
+    incidents: Collection[Incident],
+    connector: str,
+    places: Places,
+) -> list[Incident]:
+    return [one for one in incidents if connector in places.connectors_of(one)]
 
 
 def _judge(incidents: Sequence[Incident]) -> dict[str, Any]:
     """The result of a connector's check."""
-    severe = any(one.kind not in _WARNINGS for one in incidents)
+    severity = dg.AssetCheckSeverity.WARN
+    if any(one.kind not in _WARNINGS for one in incidents):
+        severity = dg.AssetCheckSeverity.ERROR
     metadata: dict[str, Any] = {"open": len(incidents)}
     if incidents:
-        metadata["incidents"] = markdown_list(_line(one) for one in incidents[:MAX_SHOWN])
-        metadata["next_command"] = _text(incidents[0].next_command or "sync-pipelines alerts list")
-    severity = dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN
-    return {"passed": not incidents, "severity": severity, "metadata": metadata}
+        lines = [_line(one) for one in incidents[:MAX_SHOWN]]
+        command = incidents[0].next_command or "sync-pipelines alerts list"
+        metadata["incidents"] = markdown_list(lines)
+        metadata["next_command"] = _text(command)
+    return {
+        "passed": not incidents,
+        "severity": severity,
+        "metadata": metadata,
+    }
 
 
 def _line(incident: Incident) -> str:

@@ -48,7 +48,8 @@ _POSTGRES_SCHEME = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
 
 def files_directory() -> Path:
     """Return the directory of all of Dagster's files: ``.dagster`` under DAGSTER_HOME, else the working directory."""
-    return Path(os.environ.get(HOME_VARIABLE) or Path.cwd()).expanduser().resolve() / ".dagster"
+    home = Path(os.environ.get(HOME_VARIABLE) or Path.cwd())
+    return home.expanduser().resolve() / ".dagster"
 
 
 def psycopg2_url(url: str) -> str:
@@ -57,7 +58,11 @@ def psycopg2_url(url: str) -> str:
     Since SQLAlchemy 2.1 a bare ``postgresql://`` means psycopg 3, and with that driver the first event written fails
     (``syntax error at or near "$1"`` on NOTIFY), although ``dagster instance info`` still passes.
     """
-    rewritten, count = _POSTGRES_SCHEME.subn("postgresql+psycopg2://", url.strip(), count=1)
+    rewritten, count = _POSTGRES_SCHEME.subn(
+        "postgresql+psycopg2://",
+        url.strip(),
+        count=1,
+    )
     if not count:  # the URL is not repeated: it may hold a password
         raise ValueError(
             f"{URL_VARIABLE} must start with postgresql:// or postgres://, or be {CATALOG!r} or {SQLITE!r}."
@@ -80,7 +85,8 @@ def catalog_has_storage() -> bool:
         SyncError: the database is named and does not answer, so that nobody knows.
     """
     settings = load_settings()
-    if settings.database.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
+    server_version = settings.home / "postgres" / "PG_VERSION"
+    if settings.database.embedded and not server_version.exists():
         return False
     database = open_database(settings)
     with database.connect() as connection:
@@ -112,17 +118,16 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
     ) -> DagsterStorage:
         """Return the storage the environment asks for."""
         set_up_dagster_logging(load_settings())  # each process of Dagster comes by here
-        url = os.environ.get(URL_VARIABLE, "").strip() or (
-            CATALOG if catalog_has_storage() else SQLITE
-        )
+        url = os.environ.get(URL_VARIABLE, "").strip()
+        if not url:
+            url = CATALOG if catalog_has_storage() else SQLITE
         if url == SQLITE:
             return DagsterSqliteStorage.from_local(str(files_directory()), inst_data=inst_data)
         # 0.2 s that SQLite users need not wait.
         from dagster_postgres import DagsterPostgresStorage
 
-        return DagsterPostgresStorage(
-            psycopg2_url(catalog_url() if url == CATALOG else named_url(url)), inst_data=inst_data
-        )
+        address = catalog_url() if url == CATALOG else named_url(url)
+        return DagsterPostgresStorage(psycopg2_url(address), inst_data=inst_data)
 
 
 class HomeArtifactStorage(LocalArtifactStorage):

@@ -1,5 +1,6 @@
 """Jobs: one per connector, one for all, and discovery."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -10,16 +11,15 @@ from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, asset_key
+from sync_pipelines.orchestrate.failures import plain_failure
 from sync_pipelines.orchestrate.metadata import discovery_metadata
 from sync_pipelines.orchestrate.reload import Outcome, reload_definitions
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.snapshot import CatalogView
-from sync_pipelines.secrets import redact
 
 SYNC_ALL = "sync_all"
-MAX_ENTITIES_OF_SYNC_ALL = (
-    2000  # beyond, nobody runs everything at once, and the job would cost 5 s of each load
-)
+# Beyond, nobody runs everything at once, and the job would cost 5 s of each load.
+MAX_ENTITIES_OF_SYNC_ALL = 2000
 
 SyncJob = UnresolvedAssetJobDefinition
 """A job whose assets Dagster looks up when definitions are loaded."""
@@ -42,46 +42,46 @@ def syncable_entities(view: CatalogView) -> dict[str, list[Entity]]:
     return dict(found)
 
 
-def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> list[SyncJob]:
+def sync_jobs(
+    view: CatalogView,
+    models: Sequence[dg.AssetsDefinition] = (),
+) -> list[SyncJob]:
     """`sync_<connector>` for each connector, and `sync_all`; switched off and vanished entities are left out.
 
     A SQL model runs with the connector that provides everything it reads.
     """
-    by_connector = syncable_entities(view)
-    jobs = [
-        dg.define_asset_job(
+    jobs = []
+    all_keys: list[dg.AssetKey] = []
+    for connector, entities in sorted(syncable_entities(view).items()):
+        keys = [asset_key(entity) for entity in entities]
+        all_keys += keys
+        job = dg.define_asset_job(
             sync_job_name(connector),
-            dg.AssetSelection.assets(
-                *_with_models([asset_key(entity) for entity in entities], models)
-            ),
+            _with_models(keys, models),
             description=f"Sync the {len(entities)} entities of {connector}.",
             tags={CONNECTOR_TAG: connector},
         )
-        for connector, entities in sorted(by_connector.items())
-    ]
-    everything = _with_models(
-        [asset_key(entity) for entities in by_connector.values() for entity in entities], models
-    )
-    if everything and len(view.entities) <= MAX_ENTITIES_OF_SYNC_ALL:
-        jobs.append(
-            dg.define_asset_job(
-                SYNC_ALL,
-                dg.AssetSelection.assets(*everything),
-                description="Sync every entity of every connector.",
-            )
+        jobs.append(job)
+    if all_keys and len(view.entities) <= MAX_ENTITIES_OF_SYNC_ALL:
+        everything = dg.define_asset_job(
+            SYNC_ALL,
+            _with_models(all_keys, models),
+            description="Sync every entity of every connector.",
         )
+        jobs.append(everything)
     return jobs
 
 
 def _with_models(
-    keys: list[dg.AssetKey], models: Sequence[dg.AssetsDefinition]
-) -> list[dg.AssetKey]:
+    keys: list[dg.AssetKey],
+    models: Sequence[dg.AssetsDefinition],
+) -> dg.AssetSelection:
     """The keys and those of the models, in order of their dependencies, that read nothing else."""
-    selected = list(keys)
+    selected = dict.fromkeys(keys)
     for model in models:
-        if all(set(upstream) <= set(selected) for upstream in model.asset_deps.values()):
-            selected += list(model.keys)
-    return selected
+        if all(upstream <= selected.keys() for upstream in model.asset_deps.values()):
+            selected |= dict.fromkeys(model.keys)
+    return dg.AssetSelection.assets(*selected)
 
 
 def discovery_jobs(view: CatalogView) -> list[dg.JobDefinition]:
@@ -96,16 +96,21 @@ def _discovery_job(connector: str) -> dg.JobDefinition:
     )
     def ask(context: dg.OpExecutionContext, bridge: Bridge) -> None:
         try:
-            report = discover(bridge.database(), connector, settings=bridge.settings())
+            report = discover(
+                bridge.database(),
+                connector,
+                settings=bridge.settings(),
+            )
         except SyncError as error:
-            raise dg.Failure(redact(str(error))) from None
+            raise plain_failure(error) from None
         context.log.info("%s: %s", connector, report.as_dict())
         reload = reload_definitions(bridge.settings(), bridge.database())
         # What a discovery found is stored, so a reload that fails is logged and does not fail the run.
-        (context.log.warning if reload.outcome is Outcome.FAILED else context.log.info)(
-            reload.message
-        )
-        context.add_output_metadata({**discovery_metadata(report), "definitions": reload.message})
+        level = logging.WARNING if reload.outcome is Outcome.FAILED else logging.INFO
+        context.log.log(level, reload.message)
+        metadata = discovery_metadata(report)
+        metadata["definitions"] = reload.message
+        context.add_output_metadata(metadata)
 
     @dg.job(
         name=f"discover_{connector}",

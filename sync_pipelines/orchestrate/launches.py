@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -49,16 +50,25 @@ def connector_launches(
     """
     syncable = syncable_entities(view)
     by_name = {job.name: job for job in jobs}
+    names = sorted(view.base_urls)
     launches = []
-    for name in sorted(connector.name for connector in view.connectors):
+    for name in names:
         entities = syncable.get(name, [])
-        models_of_it = _models_of(entities, models)
-        job = by_name.get(sync_job_name(name))
-        launches.append(Launches(name, entities, models_of_it, job, folder))
+        one = Launches(
+            connector=name,
+            entities=entities,
+            models=_models_of(entities, models),
+            job=by_name.get(sync_job_name(name)),
+            folder=folder,
+        )
+        launches.append(one)
     return launches
 
 
-def _models_of(entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]) -> ModelReads:
+def _models_of(
+    entities: Sequence[Entity],
+    models: Sequence[dg.AssetsDefinition],
+) -> ModelReads:
     """The models that read nothing else than these entities and each other."""
     provided = {asset_key(entity) for entity in entities}
     found: ModelReads = {}
@@ -97,60 +107,54 @@ class Launches:
     ) -> None:
         self.connector = connector
         self.job = job
-        self._keys = {entity.slug: asset_key(entity) for entity in entities}
-        self._slugs = {asset_name_for(slug): slug for slug in self._keys}
+        self._keys: dict[str, dg.AssetKey] = {}
+        self._slugs: dict[str, str] = {}
+        for entity in entities:
+            self._keys[entity.slug] = asset_key(entity)
+            self._slugs[asset_name_for(entity.slug)] = entity.slug
         self._models = models
         self._folder = folder
 
     def situation(self, instance: dg.DagsterInstance) -> Situation:
         """What the instance knows of this connector's runs now."""
-        records = instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED), limit=_MAX_RUNS)
+        unfinished = dg.RunsFilter(statuses=_UNFINISHED)
         kinds: list[Kind] = []
         queued: dict[str, datetime] = {}
-        for record in records:
+        for record in instance.get_run_records(unfinished, limit=_MAX_RUNS):
             run = record.dagster_run
             kind = self._leased_kind(run)
             if kind is not None:
                 kinds.append(kind)
             for slug in self._slugs_of(run):
                 queued[slug] = record.create_timestamp
-
-        def endings(leases: Sequence[UUID]) -> dict[UUID, Ending]:
-            return self._endings(instance, leases)
-
-        return Situation(tuple(self._keys), kinds, queued, endings)
+        return Situation(
+            known=tuple(self._keys),
+            unfinished=kinds,
+            queued=queued,
+            endings=partial(_endings, instance),
+        )
 
     def _leased_kind(self, run: dg.DagsterRun) -> Kind | None:
         """The kind of a run that a tick of this connector started; None for any other run."""
         tags = run.tags
-        kind = tags.get(KIND_TAG, Kind.REGULAR)
-        if tags.get(CONNECTOR_TAG) != self.connector or LEASE_TAG not in tags:
+        if tags.get(CONNECTOR_TAG) != self.connector:
             return None
+        if LEASE_TAG not in tags:
+            return None
+        kind = tags.get(KIND_TAG, Kind.REGULAR)
         return Kind(kind) if kind in _KINDS else None
 
-    def _slugs_of(self, run: dg.DagsterRun) -> list[str]:
+    def _slugs_of(self, run: dg.DagsterRun) -> Iterable[str]:
         """Entities of this connector in a run, whoever started it."""
-        if run.asset_selection:
-            selected = {key.path[-1] for key in run.asset_selection if self._is_ours(key)}
-            return [slug for name, slug in self._slugs.items() if name in selected]
-        if run.job_name in (sync_job_name(self.connector), SYNC_ALL):
-            return list(self._keys)
-        return []
-
-    def _is_ours(self, key: dg.AssetKey) -> bool:
-        return key.path[0] == self.connector
-
-    def _endings(self, instance: dg.DagsterInstance, leases: Sequence[UUID]) -> dict[UUID, Ending]:
-        texts = [str(lease) for lease in leases]
-        records = instance.get_run_records(dg.RunsFilter(tags={LEASE_TAG: texts}))
-        endings: dict[UUID, Ending] = {}
-        # From the oldest on: a retry of a crashed run counts more than that run.
-        for record in reversed(records):
-            run = record.dagster_run
-            if run.status is not DagsterRunStatus.NOT_STARTED:
-                lease = UUID(run.tags[LEASE_TAG])
-                endings[lease] = _ending(run.status)
-        return endings
+        if not run.asset_selection:
+            takes_all = run.job_name in (sync_job_name(self.connector), SYNC_ALL)
+            return self._keys if takes_all else ()
+        slugs = []
+        for key in run.asset_selection:
+            slug = self._slugs.get(key.path[-1])
+            if slug is not None and key.path[0] == self.connector:
+                slugs.append(slug)
+        return slugs
 
     def requests(self, tick: Tick) -> list[dg.RunRequest]:
         """The runs of a tick, each with the models that read what it brings."""
@@ -168,7 +172,29 @@ class Launches:
         tags = {LEASE_TAG: str(lease)}
         if run.kind is not Kind.REGULAR:
             tags[KIND_TAG] = run.kind.value
-        return dg.RunRequest(run_key=str(lease), asset_selection=selected, tags=tags)
+        return dg.RunRequest(
+            run_key=str(lease),
+            asset_selection=selected,
+            tags=tags,
+        )
+
+
+def _endings(
+    instance: dg.DagsterInstance,
+    leases: Sequence[UUID],
+) -> dict[UUID, Ending]:
+    """How the runs of some leases ended, or that they did not."""
+    texts = [str(lease) for lease in leases]
+    with_lease = dg.RunsFilter(tags={LEASE_TAG: texts})
+    records = instance.get_run_records(with_lease)
+    endings: dict[UUID, Ending] = {}
+    # From the oldest on: a retry of a crashed run counts more than that run.
+    for record in reversed(records):
+        run = record.dagster_run
+        if run.status is not DagsterRunStatus.NOT_STARTED:
+            lease = UUID(run.tags[LEASE_TAG])
+            endings[lease] = _ending(run.status)
+    return endings
 
 
 def _ending(status: DagsterRunStatus) -> Ending:

@@ -70,11 +70,16 @@ def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
     syncs = sync_jobs(view, models)
     launches = connector_launches(view, models, syncs, settings.models)
     discoveries = discovery_jobs(view)
-    purge = purge_job(view.fingerprint, settings.ui.connector_names, settings.models)
+    purge = purge_job(
+        view.fingerprint,
+        settings.ui.connector_names,
+        settings.models,
+    )
     maintenance_jobs, maintenance_schedules = maintenance(view)
     sources, source_checks = connector_assets(view)
+    entities = entity_assets(view, settings.ui.owners)
     return dg.Definitions(
-        assets=[*sources, *entity_assets(view, settings.ui.owners), *models],
+        assets=[*sources, *entities, *models],
         asset_checks=source_checks,
         jobs=[*syncs, *discoveries, *maintenance_jobs, purge],
         sensors=[

@@ -12,24 +12,26 @@ from sync_pipelines.secrets import redact
 JOB = "maintain_trino"
 
 
-def maintenance(view: CatalogView) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
+def maintenance(
+    view: CatalogView,
+) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
     """Job and schedule; nothing when no table is in Trino."""
-    crons = {
-        name: kind_of(name).maintenance_cron
-        for name in {entity.destination for entity in view.entities}
-    }
-    entities = [entity for entity in view.entities if crons[entity.destination] is not None]
+    entities = [entity for entity in view.entities if _cron(entity) is not None]
     if not entities:
         return [], []
     job = _job(entities)
     schedule = dg.ScheduleDefinition(
         name=f"{JOB}_schedule",
         job=job,
-        cron_schedule=crons[entities[0].destination],
+        cron_schedule=_cron(entities[0]),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Looks after the Iceberg tables; those that need nothing cost two small queries.",
     )
     return [job], [schedule]
+
+
+def _cron(entity: Entity) -> str | None:
+    return kind_of(entity.destination).maintenance_cron
 
 
 def _job(entities: list[Entity]) -> dg.JobDefinition:
@@ -55,8 +57,8 @@ def _job(entities: list[Entity]) -> dg.JobDefinition:
                 context.log.error("%s: %s", entity.path, failures[-1])
                 continue
             if upkeep is not None:
-                done = done + 1
-                steps = steps + len(upkeep.steps)
+                done += 1
+                steps += len(upkeep.steps)
                 context.log.info(
                     "%s: %s, %s -> %s",
                     upkeep.entity,
@@ -64,9 +66,13 @@ def _job(entities: list[Entity]) -> dg.JobDefinition:
                     upkeep.before,
                     upkeep.after,
                 )
-        context.add_output_metadata(
-            {"tables": done, "steps": steps, "busy": busy, "failed": len(failures)}
-        )
+        counts = {
+            "tables": done,
+            "steps": steps,
+            "busy": busy,
+            "failed": len(failures),
+        }
+        context.add_output_metadata(counts)
         if failures:
             raise dg.Failure(
                 f"{len(failures)} of {len(entities)} tables could not be maintained, the first: {failures[0]}"

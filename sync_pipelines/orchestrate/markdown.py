@@ -77,7 +77,8 @@ def markdown_table(
 def markdown_code(text: str, language: str = "") -> dg.MarkdownMetadataValue:
     """A block of code; its fence is longer than any within `text`."""
     shown = redact(text)
-    longest = max(map(len, _FENCE.findall(shown)), default=2)
+    fences = _FENCE.findall(shown)
+    longest = max(map(len, fences), default=2)
     fence = "`" * (longest + 1)
     return _metadata([f"{fence}{language}", shown, fence])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from sync_pipelines.catalog.table_overview import TableOverview
+from sync_pipelines.catalog.table_overview import TableOverview, accept_command
 from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.model.entity import Column, Entity
@@ -16,9 +16,8 @@ from sync_pipelines.orchestrate.markdown import markdown_list, markdown_table, m
 from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.secrets import printable, redact
 
-MAX_SCHEMAS = (
-    2000  # column schemas of more entities make the location's snapshot too large for the UI
-)
+# Column schemas of more entities make the location's snapshot too large for the UI.
+MAX_SCHEMAS = 2000
 MAX_FOUND = 200
 _DISCOVERED = (
     "added",
@@ -31,25 +30,35 @@ _DISCOVERED = (
     "unchanged",
 )
 _FOUND_SCHEMA = dg.TableSchema(
-    [dg.TableColumn(name, "string") for name in ("entity", "found", "why")]
-)
-_REJECT_SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("page", "int"),
-        *(dg.TableColumn(name, "string") for name in ("key", "column", "reason")),
+        dg.TableColumn("entity", "string"),
+        dg.TableColumn("found", "string"),
+        dg.TableColumn("why", "string"),
     ]
 )
+_REJECT_COLUMNS = {
+    "page": "int",
+    "key": "string",
+    "column": "string",
+    "reason": "string",
+}
+_REJECT_SCHEMA = dg.TableSchema([dg.TableColumn(*column) for column in _REJECT_COLUMNS.items()])
 
 
 def table_schema(entity: Entity) -> dg.TableSchema:
     """The table's columns with types and constraints."""
-    return dg.TableSchema([_table_column(column, entity.destination) for column in entity.columns])
+    columns = [_table_column(column, entity.destination) for column in entity.columns]
+    return dg.TableSchema(columns)
 
 
 def full_table_name(entity: Entity, view: CatalogView) -> str:
     """Database or catalog, schema and table."""
     options = view.destination_options.get(entity.connector, {})
-    return kind_of(entity.destination).table_name(entity, view.database_name, options)
+    return kind_of(entity.destination).table_name(
+        entity,
+        view.database_name,
+        options,
+    )
 
 
 def storage_kinds(entity: Entity, view: CatalogView) -> set[str]:
@@ -60,14 +69,15 @@ def storage_kinds(entity: Entity, view: CatalogView) -> set[str]:
 
 
 def _table_column(column: Column, destination: str) -> dg.TableColumn:
-    description = markdown_text(f"declared as {column.data_type}") + (
-        ", business key" if column.is_business_key else ""
-    )
-    constraints = dg.TableColumnConstraints(
-        nullable=column.is_nullable and not column.is_business_key,
-        unique=False,
-        other=["business key"] if column.is_business_key else [],
-    )
+    description = markdown_text(f"declared as {column.data_type}")
+    constraints = dg.TableColumnConstraints(nullable=column.is_nullable, unique=False)
+    if column.is_business_key:
+        description += ", business key"
+        constraints = dg.TableColumnConstraints(
+            nullable=False,
+            unique=False,
+            other=["business key"],
+        )
     sql_type = kind_of(destination).column_type(column.type)
     return dg.TableColumn(column.target_name, sql_type, description, constraints)
 
@@ -130,25 +140,23 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
             replace(entity, columns=result.columns or entity.columns)
         ),
     }
-    # An id has more digits than a browser's numbers.
-    metadata |= {
-        name: str(value) if name.endswith("_id") else value
-        for name, value in result.storage.items()
-    }
-    metadata |= {name: figure for name, figure in result.metrics.items() if name not in metadata}
+    for name, value in result.storage.items():
+        # An id has more digits than a browser's numbers.
+        metadata[name] = str(value) if name.endswith("_id") else value
+    for name, figure in result.metrics.items():
+        metadata.setdefault(name, figure)
     if result.table_changes:
         metadata["table_changes"] = markdown_list(result.table_changes)
     if result.coerced:
-        metadata["coerced"] = ", ".join(
-            f"{name} {count}" for name, count in sorted(result.coerced.items())
-        )
+        counts = [f"{name} {count}" for name, count in sorted(result.coerced.items())]
+        metadata["coerced"] = ", ".join(counts)
     if result.warnings:
         metadata["warnings"] = markdown_list(result.warnings)
     return metadata
 
 
 def overview_metadata(overview: TableOverview) -> dict[str, Any]:
-    """The overview of the table: open quarantine, what is wrong with the way out, and when it is due."""
+    """How the table is now: open quarantine, what is wrong and the command for it, and when it is due."""
     metadata: dict[str, Any] = {
         "status": str(overview.status),
         "open_quarantine": overview.open_quarantine,
@@ -170,12 +178,16 @@ def gate_counts(result: RunResult) -> dict[str, Any]:
     gate = result.gate
     if not gate:
         return {}
-    counts: dict[str, Any] = {
-        f"gate_{verdict}": gate[verdict] for verdict in ("passed", "reviewed", "rejected", "waived")
-    }
     judged = gate["passed"] + gate["reviewed"] + gate["rejected"]
-    counts["gate_rejected_share"] = round(gate["rejected"] / judged, 6) if judged else 0.0
-    rules = [rule for part in ("failed", "decided") for rule in gate[part].items()]
+    share = gate["rejected"] / judged if judged else 0.0
+    counts: dict[str, Any] = {
+        "gate_passed": gate["passed"],
+        "gate_reviewed": gate["reviewed"],
+        "gate_rejected": gate["rejected"],
+        "gate_waived": gate["waived"],
+        "gate_rejected_share": round(share, 6),
+    }
+    rules = [*gate["failed"].items(), *gate["decided"].items()]
     if rules:
         counts["gate_rules"] = markdown_table(("rule", "records"), rules)
     return counts
@@ -184,55 +196,61 @@ def gate_counts(result: RunResult) -> dict[str, Any]:
 def discovery_metadata(report: DiscoveryReport) -> dict[str, Any]:
     """What a discovery found: counts, which the UI plots, and a table of what is not as it was."""
     found = report.as_dict()
-    metadata: dict[str, Any] = {f"apis_{kind}": len(found[kind]) for kind in _DISCOVERED}
-    records = [
-        dg.TableRecord(
-            {
-                "entity": slug,
-                "found": kind,
-                "why": redact(words[slug]) if isinstance(words, dict) else "",
-            }
-        )
-        for kind in _DISCOVERED
-        for words in [found[kind]]
-        for slug in words
-        if kind != "unchanged"
-    ]
+    metadata: dict[str, Any] = {}
+    records: list[dg.TableRecord] = []
+    for kind in _DISCOVERED:
+        metadata[f"apis_{kind}"] = len(found[kind])
+        if kind != "unchanged":
+            records += _found_records(kind, found[kind])
     if records:
-        metadata["found"] = dg.MetadataValue.table(records[:MAX_FOUND], _FOUND_SCHEMA)
+        shown = records[:MAX_FOUND]
+        metadata["found"] = dg.MetadataValue.table(shown, _FOUND_SCHEMA)
     if report.stopped:
-        commands = [
-            f"sync-pipelines discover {report.connector} --accept {slug}" for slug in report.stopped
-        ]
-        metadata["next_command"] = "; ".join(commands[:MAX_FOUND])
+        stopped = list(report.stopped)[:MAX_FOUND]
+        commands = [accept_command(report.connector, slug) for slug in stopped]
+        metadata["next_command"] = "; ".join(commands)
     return metadata
+
+
+def _found_records(
+    kind: str,
+    found: list[str] | dict[str, str],
+) -> list[dg.TableRecord]:
+    """One record for each entity, with the reason where the discovery gives one."""
+    reasons = found if isinstance(found, dict) else dict.fromkeys(found, "")
+    records = []
+    for slug, why in reasons.items():
+        record = {
+            "entity": slug,
+            "found": kind,
+            "why": redact(why),
+        }
+        records.append(dg.TableRecord(record))
+    return records
 
 
 def balance_sheet(result: RunResult) -> dg.MarkdownMetadataValue:
     """The ledger as a table: what came in, where it ended."""
     ledger = result.ledger
-    counts = ledger.as_dict()
-    ends = ["inserted", "updated", "unchanged", "superseded", "quarantined"]
-    accounted = f"{ledger.accounted} {'✓' if ledger.balances else '✗'}"
+    sign = "✓" if ledger.balances else "✗"
     rows: list[tuple[str, str | int]] = [
         ("fetched", ledger.fetched),
-        *((name, counts[name]) for name in ends),
-        ("accounted for", accounted),
+        ("inserted", ledger.inserted),
+        ("updated", ledger.updated),
+        ("unchanged", ledger.unchanged),
+        ("superseded", ledger.superseded),
+        ("quarantined", ledger.quarantined),
+        ("accounted for", f"{ledger.accounted} {sign}"),
     ]
-    return markdown_table(
-        ("", "records"), rows, f"rows deleted: {ledger.deleted}, live rows now: {result.row_count}"
-    )
+    note = f"rows deleted: {ledger.deleted}, live rows now: {result.row_count}"
+    return markdown_table(("", "records"), rows, note)
 
 
 def reject_table(result: RunResult) -> dg.MetadataValue:
     """The first quarantined records of a run as a table."""
-    records = [
-        dg.TableRecord(
-            {
-                name: "" if sample[name] is None else sample[name]
-                for name in ("page", "key", "column", "reason")
-            }
-        )
-        for sample in result.quarantine_sample
-    ]
+    records = []
+    for sample in result.quarantine_sample:
+        values = {name: sample[name] for name in _REJECT_COLUMNS}
+        shown = {name: "" if value is None else value for name, value in values.items()}
+        records.append(dg.TableRecord(shown))
     return dg.MetadataValue.table(records, _REJECT_SCHEMA)

@@ -88,7 +88,7 @@ def reload_definitions(settings: Settings, database: Database) -> Reload:
         )
     server = _WebServer(url)
     try:
-        changed = [name for name in server.locations() if _differs(server.mark(name), database)]
+        changed = _changed_locations(server, database)
         for name in changed:
             server.reload(name)
     except urllib3.exceptions.HTTPError as error:
@@ -134,7 +134,7 @@ def up_seconds(settings: Settings) -> float:
 
 
 def _endpoint(settings: Settings, name: str) -> str | None:
-    """What a living `up` left word of in this home; None when there is none, or it knows no such thing."""
+    """What a living `up` wrote into this home; None when there is none, or it wrote nothing of that name."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         endpoint = json.loads((settings.home / ENDPOINT_FILE).read_text())
         if psutil.pid_exists(int(endpoint["pid"])):
@@ -160,7 +160,7 @@ def write_endpoint(
     code_server: str | None = None,
     read_only_url: str | None = None,
 ) -> Path:
-    """Leave word of the web server that this process has started; the caller removes the file when it stops it.
+    """Write the addresses of what this process has started; the caller removes the file when it stops it.
 
     Args:
         home: SYNC_PIPELINES_HOME.
@@ -170,15 +170,12 @@ def write_endpoint(
     """
     path = home / ENDPOINT_FILE
     partial = path.with_suffix(".partial")
-    known = {
-        "url": url,
-        "pid": os.getpid(),
-        "code_server": code_server,
-        "read_only_url": read_only_url,
-    }
-    write_private(
-        partial, json.dumps({name: value for name, value in known.items() if value is not None})
-    )
+    endpoint: dict[str, str | int] = {"url": url, "pid": os.getpid()}
+    if code_server is not None:
+        endpoint["code_server"] = code_server
+    if read_only_url is not None:
+        endpoint["read_only_url"] = read_only_url
+    write_private(partial, json.dumps(endpoint))
     partial.replace(path)
     return path
 
@@ -186,24 +183,30 @@ def write_endpoint(
 def _failed(why: str) -> Reload:
     message = (
         f"The running Dagster could not load the definitions again: {printable(why, 500)}. The catalog itself is up"
-        " to date. "
-        'Next: "Reload" on the page Deployment of the UI, or the next discovery.'
+        ' to date. Next: "Reload" on the page Deployment of the UI, or the next discovery.'
     )
     logger.warning("%s", message)
     return Reload(Outcome.FAILED, message)
+
+
+def _changed_locations(server: _WebServer, database: Database) -> list[str]:
+    """Locations that show another catalog than the one there is now."""
+    changed = []
+    for name in server.locations():
+        mark = server.mark(name)
+        if _differs(mark, database):
+            changed.append(name)
+    return changed
 
 
 def _differs(mark: dict[str, str] | None, database: Database) -> bool:
     """Whether a location shows another catalog; one without mark did not load, so it may be mended."""
     if mark is None:
         return True
-    names = tuple(name for name in mark[CONNECTORS].split(",") if name)
-    return mark[FINGERPRINT] != catalog_fingerprint(
-        database,
-        names,
-        Path(mark[DOTENV]),
-        Path(mark[MODELS]),
-    )
+    names = [name for name in mark[CONNECTORS].split(",") if name]
+    dotenv = Path(mark[DOTENV])
+    models = Path(mark[MODELS])
+    return mark[FINGERPRINT] != catalog_fingerprint(database, names, dotenv, models)
 
 
 class _WebServer:
@@ -211,13 +214,12 @@ class _WebServer:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        user = parts.username
-        self._headers = (
-            urllib3.make_headers(basic_auth=f"{unquote(user)}:{unquote(parts.password or '')}")
-            if user
-            else {}
-        )
-        self.shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        _, _, host = parts.netloc.rpartition("@")
+        self.shown = parts._replace(netloc=host).geturl()
+        self._headers: dict[str, str] = {}
+        if parts.username:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers = urllib3.make_headers(basic_auth=login)
         self._repositories: dict[str, str] = {}
 
     def locations(self) -> list[str]:
@@ -241,26 +243,38 @@ class _WebServer:
 
         None when it did not load.
         """
-        if location not in self._repositories:
+        repository = self._repositories.get(location)
+        if repository is None:
             return None
-        repository = self._repositories[location]
-        job = self._ask(_MARK, repository=repository, location=location, job=MARKED_JOB)[
-            "pipelineOrError"
-        ]
-        entries = {
-            entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])
-        }
+        answer = self._ask(
+            _MARK,
+            repository=repository,
+            location=location,
+            job=MARKED_JOB,
+        )
+        entries = {}
+        for entry in answer["pipelineOrError"].get("metadataEntries", []):
+            entries[entry["label"]] = entry.get("text", "")
         names = (FINGERPRINT, CONNECTORS, DOTENV, MODELS)
-        return {name: entries[name] for name in names} if entries.keys() >= set(names) else None
+        if not entries.keys() >= set(names):
+            return None
+        return {name: entries[name] for name in names}
 
     def reload(self, location: str) -> None:
         """Load one location again."""
-        answer = self._ask(_RELOAD, RELOAD_SECONDS, location=location)["reloadRepositoryLocation"]
-        loaded = answer.get("locationOrLoadError") or answer
-        if loaded["__typename"] != "RepositoryLocation":
-            raise _Refused(loaded.get("message") or loaded["__typename"])
+        answer = self._ask(_RELOAD, RELOAD_SECONDS, location=location)
+        reloaded = answer["reloadRepositoryLocation"]
+        loaded = reloaded.get("locationOrLoadError") or reloaded
+        kind = loaded["__typename"]
+        if kind != "RepositoryLocation":
+            raise _Refused(loaded.get("message") or kind)
 
-    def _ask(self, query: str, seconds: float = ANSWER_SECONDS, **variables: str) -> Any:
+    def _ask(
+        self,
+        query: str,
+        seconds: float = ANSWER_SECONDS,
+        **variables: str,
+    ) -> Any:
         with urllib3.PoolManager(retries=False) as pool:
             answer = pool.request(
                 "POST",
@@ -271,14 +285,18 @@ class _WebServer:
                 redirect=False,
             )
         try:
-            data = answer.json() if answer.status == 200 else {}
+            content = answer.json() if answer.status == 200 else {}
         except ValueError:
-            data = {}
-        if not isinstance(data, dict) or data.get("errors") or not data.get("data"):
-            detail = (
-                printable(json.dumps(data.get("errors")), 300)
-                if isinstance(data, dict) and data.get("errors")
-                else ""
-            )
+            content = {}
+        errors, data = _parts(content)
+        if errors or not data:
+            detail = printable(json.dumps(errors), 300) if errors else ""
             raise _Refused(f"{self.shown} answered {answer.status} {detail}".strip())
-        return data["data"]
+        return data
+
+
+def _parts(content: object) -> tuple[Any, Any]:
+    """Errors and data of a GraphQL answer; None each where it is no object."""
+    if not isinstance(content, dict):
+        return None, None
+    return content.get("errors"), content.get("data")

@@ -68,7 +68,14 @@ def _schedules_of(
     if crons.sync and launches and launches.job:
         text = f"Makes every entity of {connector} due; replaces their intervals."
         schedules.append(
-            _schedule(f"sync_{connector}_by_cron", crons.sync, crons, launches, tick_cron, text)
+            _schedule(
+                f"sync_{connector}_by_cron",
+                crons.sync,
+                crons,
+                launches,
+                tick_cron,
+                text,
+            )
         )
     if crons.discovery:
         schedules.append(

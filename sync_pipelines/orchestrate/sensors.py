@@ -16,12 +16,18 @@ from sync_pipelines.secrets import redact_beginning
 _MAX_TICK_TEXT = 1000
 
 
-def due_sensors(launches: list[Launches], interval_seconds: int) -> list[dg.SensorDefinition]:
+def due_sensors(
+    launches: list[Launches],
+    interval_seconds: int,
+) -> list[dg.SensorDefinition]:
     """A sensor per connector."""
     return [_due_sensor(one, interval_seconds) for one in launches if one.job is not None]
 
 
-def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinition:
+def _due_sensor(
+    launches: Launches,
+    interval_seconds: int,
+) -> dg.SensorDefinition:
     connector = launches.connector
 
     @dg.sensor(
@@ -30,22 +36,25 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts one run for the entities of {connector} that are due: by their interval,"
-        " after a failure, or because "
-        "the source has something newer. Switch it off to stop automatic syncs of this connector.",
+        " after a failure, or because the source has something newer. Switch it off to stop automatic syncs of"
+        " this connector.",
         tags={CONNECTOR_TAG: connector},
     )
     def when_due(
         context: dg.SensorEvaluationContext, bridge: Bridge
     ) -> dg.SensorResult | dg.SkipReason:
         database = bridge.database()
-        settings = bridge.settings()
         try:
-            _apply_pool_limit(
-                context.instance, connector, get_connector(database, connector).settings
-            )
+            limits = RunLimits.from_settings(get_connector(database, connector).settings)
         except NotFoundError:
             return dg.SkipReason(f"The connector {connector} was removed; reload the definitions.")
-        tick = tick_due(database, connector, settings, launches.situation(context.instance))
+        _apply_pool_limit(
+            context.instance,
+            connector,
+            limits.max_concurrent_entities,
+        )
+        situation = launches.situation(context.instance)
+        tick = tick_due(database, connector, bridge.settings(), situation)
         context.log.info("%s", tick.message)
         if not tick.runs:
             return dg.SkipReason(redact_beginning(tick.message, _MAX_TICK_TEXT))
@@ -57,13 +66,13 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
 def _apply_pool_limit(
     instance: dg.DagsterInstance,
     connector: str,
-    settings: dict[str, object],
+    wanted: int | None,
 ) -> None:
     """Bring the connector's pool to its `max_concurrent_entities`; without one the pool stays as a person set it."""
-    wanted = RunLimits.from_settings(settings).max_concurrent_entities
-    pool = f"source_{connector}"
     if wanted is None:
         return
-    limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
+    pool = f"source_{connector}"
+    storage = instance.event_log_storage
+    limits = {limit.name: limit.limit for limit in storage.get_pool_limits()}
     if limits.get(pool) != wanted:
-        instance.event_log_storage.set_concurrency_slots(pool, wanted)
+        storage.set_concurrency_slots(pool, wanted)

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,17 +91,23 @@ class CatalogView:
     @cached_property
     def paths(self) -> dict[str, str]:
         """Path of each declared entity at its source, by `connector/slug`."""
-        return {
-            f"{one.name}/{slug}": endpoint.get("path", "/")
-            for one in self.connectors
-            for slug, endpoint in ((one.declaration or {}).get("endpoints") or {}).items()
-        }
+        paths = {}
+        for one in self.connectors:
+            declaration = one.declaration or {}
+            endpoints = declaration.get("endpoints") or {}
+            for slug, endpoint in endpoints.items():
+                paths[f"{one.name}/{slug}"] = endpoint.get("path", "/")
+        return paths
 
     @cached_property
     def owners(self) -> dict[str, list[str]]:
         """Owners by connector, where its file names some."""
-        declared = {one.name: (one.declaration or {}).get("owners") for one in self.connectors}
-        return {name: owners for name, owners in declared.items() if owners}
+        owners = {}
+        for one in self.connectors:
+            declared = (one.declaration or {}).get("owners")
+            if declared:
+                owners[one.name] = declared
+        return owners
 
     @cached_property
     def destination_options(self) -> dict[str, dict[str, Any]]:
@@ -158,28 +164,27 @@ def _file_name(connectors: Sequence[str]) -> str:
     """Locations that are restricted to different connectors must not overwrite each other's file."""
     if not connectors:
         return FILE_NAME
-    digest = hashlib.sha256(",".join(connectors).encode()).hexdigest()[:8]
-    return FILE_NAME.replace(".", f"-{digest}.")
+    names = ",".join(connectors)
+    digest = hashlib.sha256(names.encode()).hexdigest()
+    return FILE_NAME.replace(".", f"-{digest[:8]}.")
 
 
 def _rows(
-    database: Database, connectors: Sequence[str]
+    database: Database,
+    connectors: Sequence[str],
 ) -> tuple[list[Connector], list[dict[str, Any]]]:
     """The active connectors, of the named ones when some are named, and the rows of their entities."""
+    entities = f'"{database.bridge_schema}".entities'
     with database.connect() as connection:
-        found = connection.execute(
-            "SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']
-        ).fetchone()
+        found = connection.execute("SELECT to_regclass(%s) AS t", [entities]).fetchone()
     if found is None or found["t"] is None:
         return [], []
-    wanted = set(connectors)
-    active = [
-        one
-        for one in list_connectors(database)
-        if one.is_active and (not wanted or one.name in wanted)
-    ]
+    active = [one for one in list_connectors(database) if one.is_active]
+    if connectors:
+        active = [one for one in active if one.name in connectors]
     names = {one.name for one in active}
-    return active, [row for row in list_entity_rows(database) if row["connector"] in names]
+    rows = [row for row in list_entity_rows(database) if row["connector"] in names]
+    return active, rows
 
 
 def _read(
@@ -190,30 +195,29 @@ def _read(
 ) -> tuple[CatalogView, str]:
     """The view, and the content of its file."""
     active, rows = _rows(database, connectors)
-    content = json.dumps(
-        {
-            "database": database.name,
-            "connectors": [
-                {name: getattr(one, name) for name in _CONNECTOR_FIELDS} for one in active
-            ],
-            "entities": [{name: row[name] for name in _DEFINITION_FIELDS} for row in rows],
-        },
-        default=str,
-    )
+    stored = {
+        "database": database.name,
+        "connectors": [_parts(vars(one), _CONNECTOR_FIELDS) for one in active],
+        "entities": [_parts(row, _DEFINITION_FIELDS) for row in rows],
+    }
+    content = json.dumps(stored, default=str)
     # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the
     # environment cannot change while a process lives.
     settings = values_in(dotenv or dotenv_file(), DEFINITION_SETTINGS)
     files = models_fingerprint(models or load_settings().models)
-    fingerprint = hashlib.sha256(f"{content}{files}{json.dumps(settings)}".encode()).hexdigest()[
-        :16
-    ]
-    return CatalogView(
-        tuple(map(entity_from_row, rows)),
-        database.name,
-        None,
-        tuple(active),
-        fingerprint,
-    ), content
+    sources = f"{content}{files}{json.dumps(settings)}"
+    fingerprint = hashlib.sha256(sources.encode()).hexdigest()
+    view = CatalogView(
+        entities=tuple(map(entity_from_row, rows)),
+        database_name=database.name,
+        connectors=tuple(active),
+        fingerprint=fingerprint[:16],
+    )
+    return view, content
+
+
+def _parts(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names}
 
 
 def _remember(path: Path, content: str) -> None:
@@ -222,22 +226,30 @@ def _remember(path: Path, content: str) -> None:
         make_private_folder(path.parent)
         if path.exists() and path.read_text() == content:
             return
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            dir=path.parent,
+            delete=False,
+        ) as file:
             file.write(content)
         os.replace(file.name, path)
     except OSError as error:
-        logger.warning("the catalog could not be remembered in %s: %s", path, error)
+        logger.warning(
+            "the catalog could not be remembered in %s: %s",
+            path,
+            error,
+        )
 
 
 def _remembered(path: Path, error: SyncError) -> CatalogView:
     try:
         stored = json.loads(path.read_text())
-        entities = tuple(map(entity_from_row, stored["entities"]))
-        logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
-        connectors = tuple(
-            Connector(**{**connector, "auth_token": None}) for connector in stored["connectors"]
+        view = CatalogView(
+            entities=tuple(map(entity_from_row, stored["entities"])),
+            database_name=stored["database"],
+            stale_because=str(error),
+            connectors=tuple(map(_connector, stored["connectors"])),
         )
-        return CatalogView(entities, stored["database"], str(error), connectors)
     except (OSError, ValueError, KeyError, TypeError) as unreadable:
         logger.error(
             "the catalog cannot be read (%s) and none is remembered (%s)",
@@ -245,3 +257,14 @@ def _remembered(path: Path, error: SyncError) -> CatalogView:
             type(unreadable).__name__,
         )
         return CatalogView(stale_because=str(error))
+    logger.warning(
+        "the catalog cannot be read; definitions come from %s: %s",
+        path,
+        error,
+    )
+    return view
+
+
+def _connector(stored: dict[str, Any]) -> Connector:
+    """A connector of the file, which holds no reference to a secret."""
+    return Connector(**{**stored, "auth_token": None})

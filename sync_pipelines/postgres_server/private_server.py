@@ -36,14 +36,19 @@ _LOOK_SECONDS = 0.05
 SOCKET_PATH_BYTES = 103
 _SOCKET = ".s.PGSQL.5432"
 _REMEMBERED = "socket_folder"
+_RULES = f"""\
+# By sync_pipelines: who we are is told by the system; nobody comes by TCP.
+local all all peer map={MAP}
+"""
 
 
 def lives(pid: int) -> bool:
     """Not so of a zombie: whose parent does not look after it has a pid for ever."""
     try:
-        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        status = psutil.Process(pid).status()
     except psutil.NoSuchProcess:
         return False
+    return status not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 class PrivateServer(PostgresServer):
@@ -80,55 +85,37 @@ class PrivateServer(PostgresServer):
         """Make the data directory where there is none, and close it in any case; the caller has the lock."""
         if self.system_user is not None:
             self._open_way()
-        if not (self.pgdata / "PG_VERSION").exists():
-            options = (
-                "--auth=reject",
-                "--encoding=utf8",
-                "-U",
-                self.postgres_user,
-                "-D",
-                str(self.pgdata),
-            )
-            pgexec("initdb", options, bin_path=self.bin_path, **self._as_user())
+        version = self.pgdata / "PG_VERSION"
+        if not version.exists():
+            options = ("--auth=reject", "--encoding=utf8", "-U", self.postgres_user)
+            self._run("initdb", *options)
         self._append("postgresql.conf", self.settings)
-        users = dict.fromkeys(filter(None, (pwd.getpwuid(os.geteuid()).pw_name, self.system_user)))
-        changed = self._write(
-            "pg_hba.conf",
-            "# By sync_pipelines: who we are is told by the system; nobody comes by TCP.\nlocal all all peer"
-            f" map={MAP}\n",
-        )
-        changed |= self._write("pg_ident.conf", "".join(f'{MAP} "{user}" all\n' for user in users))
+        users = [pwd.getpwuid(os.geteuid()).pw_name]
+        if self.system_user and self.system_user not in users:
+            users.append(self.system_user)
+        mapping = [f'{MAP} "{user}" all\n' for user in users]
+        rules_changed = self._write("pg_hba.conf", _RULES)
+        users_changed = self._write("pg_ident.conf", "".join(mapping))
         running = PostmasterInfo.read_from_pgdata(self.pgdata)
-        if changed and running is not None and running.is_running():
-            pgexec(
-                "pg_ctl",
-                ("-D", str(self.pgdata), "reload"),
-                bin_path=self.bin_path,
-                **self._as_user(),
-            )
+        is_running = running is not None and running.is_running()
+        if is_running and (rules_changed or users_changed):
+            self._run("pg_ctl", "reload")
 
     def ensure_postgres_running(self) -> None:
         """Start the server, or join the one that runs; the caller has the lock."""
         running = PostmasterInfo.read_from_pgdata(self.pgdata)
         if running is None or not running.is_running():
-            folder = self._socket_folder()
-            options = (
-                "-w",
-                "-t",
-                str(START_SECONDS),
-                "-o",
-                f'-h "" -k {shlex.quote(str(folder))}',
-                "-l",
-                str(self.log),
-                "-D",
-                str(self.pgdata),
-                "start",
-            )
-            pgexec(
-                "pg_ctl", options, bin_path=self.bin_path, **self._as_user(), timeout=START_SECONDS
-            )
+            folder = shlex.quote(str(self._socket_folder()))
+            options = ["-w", "-t", str(START_SECONDS)]
+            options += ["-o", f'-h "" -k {folder}', "-l", str(self.log)]
+            self._run("pg_ctl", *options, "start", timeout=START_SECONDS)
             running = PostmasterInfo.read_from_pgdata(self.pgdata)
         self._postmaster_info = running
+
+    def _run(self, program: str, *arguments: str, **options: Any) -> None:
+        """Run a program of PostgreSQL on the data directory."""
+        command = ("-D", str(self.pgdata), *arguments)
+        pgexec(program, command, bin_path=self.bin_path, **self._as_user(), **options)
 
     def _stop(self) -> None:
         """End the server as `pg_ctl stop` does: its sessions are ended, nothing is lost."""
@@ -151,27 +138,26 @@ class PrivateServer(PostgresServer):
 
     def trouble(self) -> str | None:
         """What lets other users of the machine in; None when nothing does."""
-        for path, may_be in (
-            (self.pgdata, 0o700),
-            (Path(self.get_postmaster_info().socket_dir or self.pgdata), 0o700),
-        ):
+        running = self.get_postmaster_info()
+        for path in (self.pgdata, Path(running.socket_dir or self.pgdata)):
             mode = stat.S_IMODE(path.stat().st_mode)
-            if mode & ~may_be:
+            if mode & ~0o700:
                 return f"{path} has mode {mode:04o}"
-        rules = [
-            line
-            for line in (self.pgdata / "pg_hba.conf").read_text().splitlines()
-            if line and not line.startswith("#")
-        ]
-        open_rules = [rule for rule in rules if not rule.startswith("local") or " peer" not in rule]
-        return f"pg_hba.conf says {open_rules[0]!r}" if open_rules else None
+        rules = self.pgdata / "pg_hba.conf"
+        for line in rules.read_text().splitlines():
+            is_rule = bool(line) and not line.startswith("#")
+            is_closed = line.startswith("local") and " peer" in line
+            if is_rule and not is_closed:
+                return f"pg_hba.conf says {line!r}"
+        return None
 
     def _append(self, name: str, lines: tuple[str, ...]) -> None:
         file = self.pgdata / name
-        missing = [line for line in lines if line not in file.read_text()]
-        if missing:
-            with file.open("a") as configuration:
-                configuration.writelines(f"{line}\n" for line in missing)
+        text = file.read_text()
+        with file.open("a") as configuration:
+            for line in lines:
+                if line not in text:
+                    configuration.write(f"{line}\n")
 
     def _write(self, name: str, text: str) -> bool:
         file = self.pgdata / name
@@ -186,20 +172,19 @@ class PrivateServer(PostgresServer):
 
         Where its path is too long for a socket, a folder that is, too.
         """
-        if len(os.fsencode(self.pgdata / _SOCKET)) <= SOCKET_PATH_BYTES:
+        socket = os.fsencode(self.pgdata / _SOCKET)
+        if len(socket) <= SOCKET_PATH_BYTES:
             return self.pgdata
         note = self.pgdata / _REMEMBERED
-        remembered = Path(note.read_text()) if note.exists() else None
-        if remembered is not None and self._is_private(remembered):
-            return remembered
+        if note.exists():
+            remembered = Path(note.read_text())
+            if self._is_private(remembered):
+                return remembered
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-        base = (
-            Path(runtime)
-            if self.system_user is None and runtime and len(os.fsencode(runtime)) < 50
-            else Path("/tmp")
-        )
-        name = hashlib.sha256(os.fsencode(self.pgdata)).hexdigest()[:8]
-        folder = Path(tempfile.mkdtemp(prefix=f"sp-{name}-", dir=base))
+        is_short = 0 < len(os.fsencode(runtime)) < 50
+        base = runtime if is_short and self.system_user is None else "/tmp"
+        digest = hashlib.sha256(os.fsencode(self.pgdata)).hexdigest()
+        folder = Path(tempfile.mkdtemp(prefix=f"sp-{digest[:8]}-", dir=base))
         self._give(folder)
         note.write_text(str(folder))
         return folder
@@ -210,19 +195,19 @@ class PrivateServer(PostgresServer):
             found = folder.lstat()
         except OSError:
             return False
-        return (
-            stat.S_ISDIR(found.st_mode)
-            and stat.S_IMODE(found.st_mode) == 0o700
-            and found.st_uid == self._user().pw_uid
-        )
+        is_closed = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700
+        return is_closed and found.st_uid == self._user().pw_uid
 
     def _user(self) -> Any:
-        return pwd.getpwnam(self.system_user) if self.system_user else pwd.getpwuid(os.geteuid())
+        if self.system_user:
+            return pwd.getpwnam(self.system_user)
+        return pwd.getpwuid(os.geteuid())
 
     def _give(self, path: Path) -> None:
         """Let the user of the server own a path."""
         if self.system_user is not None:
-            os.chown(path, self._user().pw_uid, self._user().pw_gid)
+            user = self._user()
+            os.chown(path, user.pw_uid, user.pw_gid)
 
     def _open_way(self) -> None:
         """As root: let the user that the server runs as, and nobody else, come to the data and the programs."""
@@ -231,18 +216,19 @@ class PrivateServer(PostgresServer):
         for path in (self.pgdata, self.bin_path):
             for folder in path.resolve().parents:
                 self._open_folder(folder)
-        if not (self.bin_path / "postgres").stat().st_mode & stat.S_IXOTH:
-            ensure_folder_permissions(
-                self.bin_path.parent, stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH
-            )
+        program = self.bin_path / "postgres"
+        if not program.stat().st_mode & stat.S_IXOTH:
+            may_read = stat.S_IRGRP | stat.S_IROTH
+            may_enter = stat.S_IXGRP | stat.S_IXOTH
+            ensure_folder_permissions(self.bin_path.parent, may_read | may_enter)
 
     def _open_folder(self, folder: Path) -> None:
         user = self._user()
         found = folder.stat()
         mode = stat.S_IMODE(found.st_mode)
-        if mode & stat.S_IXOTH or (found.st_uid == user.pw_uid and mode & stat.S_IXUSR):
-            return
-        if found.st_gid == user.pw_gid and mode & stat.S_IXGRP:
+        by_user = found.st_uid == user.pw_uid and mode & stat.S_IXUSR
+        by_group = found.st_gid == user.pw_gid and mode & stat.S_IXGRP
+        if by_user or by_group or mode & stat.S_IXOTH:
             return
         if found.st_uid == 0 and not mode & stat.S_IRWXG:
             # Nobody had it by its group, so that only one user gains: passing through, not looking.

@@ -35,7 +35,10 @@ class Crons:
     time_zone: str
 
 
-def usable_crons(connector: Connector, settings: Settings) -> tuple[Crons, list[SettingsError]]:
+def usable_crons(
+    connector: Connector,
+    settings: Settings,
+) -> tuple[Crons, list[SettingsError]]:
     """The expressions in force for a connector, and what is wrong with those that cannot be used and count as none.
 
     They were checked when they were set; a variable of the environment or a hand in the database may hold anything.
@@ -56,7 +59,11 @@ def usable_crons(connector: Connector, settings: Settings) -> tuple[Crons, list[
         errors.append(error)
         time_zone = "UTC"
     crons = Crons(
-        sync=chosen(connector.sync_cron, settings.schedule.default_sync_cron, "sync cron"),
+        sync=chosen(
+            connector.sync_cron,
+            settings.schedule.default_sync_cron,
+            "sync cron",
+        ),
         full_refresh=chosen(
             connector.full_refresh_cron,
             settings.schedule.default_full_refresh_cron,
@@ -75,7 +82,11 @@ def crons_of(connector: Connector, settings: Settings) -> Crons:
     return usable_crons(connector, settings)[0]
 
 
-def resolve_cron(cron: str, connector_name: str, what: str = "cron expression") -> str:
+def resolve_cron(
+    cron: str,
+    connector_name: str,
+    what: str = "cron expression",
+) -> str:
     """A plain expression of five fields; a minute or hour `H` is chosen by the connector's name, to spread connectors.
 
     Raises:
@@ -83,8 +94,9 @@ def resolve_cron(cron: str, connector_name: str, what: str = "cron expression") 
     """
     fields = cron.split()
     spread = zlib.crc32(connector_name.encode())
-    for place, value in enumerate((spread % 60, spread // 60 % 24)):
-        if fields[place : place + 1] in (["H"], ["h"]):
+    chosen = (spread % 60, spread // 60 % 24)
+    for place, value in enumerate(chosen):
+        if len(fields) > place and fields[place] in ("H", "h"):
             fields[place] = str(value)
     plain = " ".join(fields)
     if len(fields) != 5 or not _ever_comes(plain):
@@ -99,8 +111,9 @@ def resolve_cron(cron: str, connector_name: str, what: str = "cron expression") 
 
 
 def _ever_comes(plain: str) -> bool:
+    any_moment = datetime(2026, 1, 1)  # noqa: DTZ001 - a naive one will do
     try:
-        croniter(plain, datetime(2026, 1, 1)).get_next()  # noqa: DTZ001 - any moment will do
+        croniter(plain, any_moment).get_next()
     except (ValueError, KeyError):
         return False
     return True
@@ -114,7 +127,8 @@ def next_tick(cron: str, time_zone: str, now: datetime) -> datetime:
         time_zone: IANA name.
         now: aware.
     """
-    found: datetime = croniter(cron, now.astimezone(ZoneInfo(time_zone))).get_next(datetime)
+    local = now.astimezone(ZoneInfo(time_zone))
+    found: datetime = croniter(cron, local).get_next(datetime)
     return found
 
 

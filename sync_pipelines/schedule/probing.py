@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -19,7 +18,6 @@ from sync_pipelines.catalog.probes import (
     source_health,
 )
 from sync_pipelines.errors import (
-    AuthenticationError,
     ConfigurationError,
     NoTurnError,
     SourceBusyError,
@@ -68,9 +66,14 @@ class Probing:
     silent_seconds: float = 0.0
 
     @property
+    def answered(self) -> int:
+        """Entities whose probe the source answered."""
+        return len(self.quiet) + len(self.news)
+
+    @property
     def probed(self) -> int:
         """Entities that were looked at."""
-        return len(self.quiet) + len(self.news) + len(self.failed)
+        return self.answered + len(self.failed)
 
     def __str__(self) -> str:
         if self.trouble:
@@ -100,103 +103,128 @@ def probe_changes(
     health = source_health(database, connector.uid)
     if health.silent_seconds > 0:
         return Probing(trouble=health.error, silent_seconds=health.silent_seconds)
-    interval = (
-        RunLimits.from_settings(connector.settings).probe_interval_seconds
-        or settings.schedule.probe_interval_seconds
-    )
+    limits = RunLimits.from_settings(connector.settings)
     candidates = list_candidates(
         database,
         connector.uid,
         by_cron=by_cron,
-        interval_seconds=interval,
+        interval_seconds=limits.probe_interval_seconds or settings.schedule.probe_interval_seconds,
         limit=MAX_CANDIDATES,
     )
-    prober = (
-        source_kind(connector).open_prober(connector, settings, database, seconds=REQUEST_SECONDS)
-        if candidates
-        else None
+    if not candidates:
+        return Probing()
+    kind = source_kind(connector)
+    prober = kind.open_prober(
+        connector,
+        settings,
+        database,
+        seconds=REQUEST_SECONDS,
     )
-    candidates = [one for one in candidates if prober is not None and prober.can_probe(one.slug)]
-    if prober is None or not candidates:
+    if prober is None:
+        return Probing()
+    candidates = [one for one in candidates if prober.can_probe(one.slug)]
+    if not candidates:
         return Probing()
     work = _Work(prober, candidates, time.monotonic() + deadline_seconds)
     work.run()
     found = work.found
     found.left = len(candidates) - found.probed
-    record_probes(database, [*found.quiet, *found.failed], found.news)
+    without_news = [*found.quiet, *found.failed]
+    record_probes(database, without_news, found.news)
     if found.probed or found.trouble:
-        found.silent_seconds = record_source_health(
-            database, connector.uid, found.trouble
-        ).silent_seconds
+        health = record_source_health(database, connector.uid, found.trouble)
+        found.silent_seconds = health.silent_seconds
     return found
 
 
 class _Work:
     """The threads of one tick."""
 
-    def __init__(self, prober: Prober, candidates: list[Candidate], ends_at: float) -> None:
+    def __init__(
+        self,
+        prober: Prober,
+        candidates: list[Candidate],
+        ends_at: float,
+    ) -> None:
         self.found = Probing()
         self._prober = prober
         self._ends_at = ends_at
-        self._waiting: Iterator[Candidate] = iter(candidates[: self._affordable(len(candidates))])
+        affordable = self._affordable(len(candidates))
+        self._waiting = iter(candidates[:affordable])
         self._threads = min(prober.max_connections, len(candidates))
         self._lock = threading.Lock()
         self._troubles = 0
 
     def _affordable(self, count: int) -> int:
+        """How many candidates the share of the rate limit allows until the deadline, at least one."""
         rate = self._prober.requests_per_second
-        return (
-            count
-            if rate is None
-            else min(count, max(1, int(rate * RATE_SHARE * (self._ends_at - time.monotonic()))))
-        )
+        if rate is None:
+            return count
+        seconds = self._ends_at - time.monotonic()
+        allowed = int(rate * RATE_SHARE * seconds)
+        return min(count, max(1, allowed))
 
     def run(self) -> None:
         """Probe until all are done, the deadline is over, or the source does not answer."""
         with ThreadPoolExecutor(self._threads, "probe") as pool:
-            for done in [pool.submit(self._drain) for _ in range(self._threads)]:
-                done.result()
-        if self._troubles <= len(self.found.quiet) + len(self.found.news):
+            workers = [pool.submit(self._drain) for _ in range(self._threads)]
+            for worker in workers:
+                worker.result()
+        if self._troubles <= self.found.answered:
             self.found.trouble = None
 
     def _drain(self) -> None:
         while (candidate := self._next()) is not None:
+            patience = max(0.0, self._ends_at - time.monotonic())
             try:
-                patience = max(0.0, self._ends_at - time.monotonic())
-                first = self._prober.first_after(candidate.slug, candidate.seen, patience)
+                first = self._prober.first_after(
+                    candidate.slug,
+                    candidate.seen,
+                    patience,
+                )
             except NoTurnError:
                 self._ends_at = 0.0  # left for the next tick
                 return
             except SyncError as error:
                 self._fail(candidate, error)
-                continue
-            with self._lock:
-                if first is not None and is_news(
-                    Codec(candidate.codec),
-                    candidate.seen,
-                    first,
-                    candidate.found,
-                ):
-                    self.found.news[candidate.uid] = first
-                else:
-                    self.found.quiet.append(candidate.uid)
+            else:
+                self._note(candidate, first)
+
+    def _note(self, candidate: Candidate, first: str | None) -> None:
+        with self._lock:
+            codec = Codec(candidate.codec)
+            if first is not None and is_news(codec, candidate.seen, first, candidate.found):
+                self.found.news[candidate.uid] = first
+            else:
+                self.found.quiet.append(candidate.uid)
 
     def _next(self) -> Candidate | None:
         with self._lock:
-            return None if time.monotonic() >= self._ends_at else next(self._waiting, None)
+            if time.monotonic() >= self._ends_at:
+                return None
+            return next(self._waiting, None)
 
     def _fail(self, candidate: Candidate, error: SyncError) -> None:
         with self._lock:
             self.found.failed.append(candidate.uid)
             logger.info("the probe of %s failed: %s", candidate.slug, error)
-            if isinstance(error, (SourceUnreachableError, SourceBusyError)):
-                self._troubles += 1
-            elif isinstance(error, AuthenticationError) or (
-                isinstance(error, ConfigurationError) and not isinstance(error, SourceContractError)
-            ):
-                self._troubles += MAX_CANDIDATES  # the same for every entity
-            else:
+            weight = _weight(error)
+            if not weight:
                 return
+            self._troubles += weight
             self.found.trouble = printable(error.what, 500)
-            if self._troubles >= len(self.found.quiet) + len(self.found.news) + _PATIENCE_TROUBLES:
+            if self._troubles >= self.found.answered + _PATIENCE_TROUBLES:
                 self._ends_at = 0.0
+
+
+def _weight(error: SyncError) -> int:
+    """How much a failed probe counts against its source; 0 where it is a matter of the one entity."""
+    match error:
+        case SourceUnreachableError() | SourceBusyError():
+            return 1
+        case SourceContractError():
+            return 0
+        case ConfigurationError():
+            return MAX_CANDIDATES  # the same for every entity
+        case _:
+            return 0

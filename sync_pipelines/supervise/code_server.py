@@ -151,7 +151,11 @@ class CodeServer:
 
     def _start(self) -> None:
         environment = {HEARTBEAT_VARIABLE: str(HEARTBEAT_SECONDS), **os.environ}
-        self._process = subprocess.Popen(self._command, env=environment, stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
 
     def _watch(self) -> str | None:
         """Wait until the code server must be started again and return why; None when it was stopped."""
@@ -221,7 +225,11 @@ def main(arguments: list[str] | None = None) -> int:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--port", type=int, help="port to listen on")
     where.add_argument("--socket", help="socket to listen on")
-    parser.add_argument("--host", default="localhost", help="address to listen on (localhost)")
+    parser.add_argument(
+        "--host",
+        default="localhost",
+        help="address to listen on (localhost)",
+    )
     parser.add_argument(
         "--location-name", default=LOCATION, help=f"name of the code location ({LOCATION})"
     )
@@ -255,10 +263,19 @@ def code_server_command(chosen: argparse.Namespace) -> list[str]:
         if chosen.socket
         else ["--host", chosen.host, "--port", str(chosen.port)]
     )
+    dagster = [sys.executable, "-m", "dagster", "code-server", "start"]
+    definitions = [
+        "-m",
+        "sync_pipelines.definitions",
+        "--location-name",
+        chosen.location_name,
+    ]
     return [
-        sys.executable, "-m", "dagster", "code-server", "start", "-m", "sync_pipelines.definitions",
-        "--location-name", chosen.location_name, "--use-python-environment-entry-point", *listening,
-    ]  # fmt: skip
+        *dagster,
+        *definitions,
+        "--use-python-environment-entry-point",
+        *listening,
+    ]
 
 
 if __name__ == "__main__":

@@ -93,7 +93,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     answer = ping(
-        target_of(host=chosen.host, port=chosen.port, socket=chosen.socket), chosen.seconds
+        target_of(
+            host=chosen.host,
+            port=chosen.port,
+            socket=chosen.socket,
+        ),
+        chosen.seconds,
     )
     if answer.pulse is Pulse.ALIVE:
         return 0

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sync_pipelines.declare import shipped_gates as gates
-from sync_pipelines.declare.connector_file import load_declaration, shipped_names
+from sync_pipelines.declare.connector_file import load_declaration
 from sync_pipelines.declare.shipped_gates import apply_gates, plan_gates
+from sync_pipelines.declare.source_file import shipped_names
 from sync_pipelines.errors import (
     SettingsError,
 )

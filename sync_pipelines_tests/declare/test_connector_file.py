@@ -6,13 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.declare.connector_file import (
-    SourceFile,
-    fill_inputs,
-    load_declaration,
-    parse_yaml,
-    validate,
-)
+from sync_pipelines.declare.connector_file import load_declaration, validate
+from sync_pipelines.declare.inputs import fill_inputs
+from sync_pipelines.declare.source_file import SourceFile, parse_yaml
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.endpoint import IdList
 

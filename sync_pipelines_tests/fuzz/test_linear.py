@@ -22,7 +22,9 @@ from sync_pipelines.batches.records import (
     split_records,
 )
 from sync_pipelines.batches.values import convert, json_depth
-from sync_pipelines.declare.connector_file import SourceFile, fill_inputs, parse_yaml, validate
+from sync_pipelines.declare.connector_file import validate
+from sync_pipelines.declare.inputs import fill_inputs
+from sync_pipelines.declare.source_file import SourceFile, parse_yaml
 from sync_pipelines.downstream.sql_model import parse_model
 from sync_pipelines.files.safe_yaml import read_yaml
 from sync_pipelines.gate.dmn.feel import parse_literals, parse_tests

@@ -80,7 +80,7 @@ def test_nothing_is_wrong_with_what_is_well():
             [],
         ),
         ({"running_uid": RUN, "running_seconds": 600.0}, []),
-        ({"running_uid": RUN, "running_seconds": 601.0, "running_held": True}, ["run_duration"]),
+        ({"running_uid": RUN, "running_seconds": 601.0, "running_alive": True}, ["run_duration"]),
         ({"last_response_seconds": 10.0}, []),
         ({"last_response_seconds": 10.01}, ["slow_source"]),
         ({"rejecting_judged": 100, "rejecting_quarantined": 20}, []),
@@ -119,8 +119,8 @@ def test_an_entity_at_the_edge_of_each_threshold(facts, expected):
 
 
 def test_a_run_whose_process_is_gone_is_told_apart_from_one_that_works():
-    [works] = found(entity(running_uid=RUN, running_seconds=700.0, running_held=True))
-    [gone] = found(entity(running_uid=RUN, running_seconds=700.0, running_held=False))
+    [works] = found(entity(running_uid=RUN, running_seconds=700.0, running_alive=True))
+    [gone] = found(entity(running_uid=RUN, running_seconds=700.0, running_alive=False))
     assert works.next_command == f"sync-pipelines runs show {RUN}"
     assert "process that is gone" in gone.message
     assert gone.next_command == "sync-pipelines sync erp/items"

@@ -26,7 +26,7 @@ import psycopg
 import urllib3
 
 from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
-from sync_pipelines.cli.commands.up import WEBSERVER
+from sync_pipelines.cli.shell.dagster_processes import WEBSERVER
 from sync_pipelines.cli.shell.homes import python_module
 from sync_pipelines.cli.shell.processes import Child, Children
 from sync_pipelines.orchestrate.reload import write_endpoint

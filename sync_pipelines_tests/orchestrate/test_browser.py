@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from playwright.sync_api import Browser, Page
 
-from sync_pipelines.cli.commands.up import WEBSERVER
+from sync_pipelines.cli.shell.dagster_processes import WEBSERVER
 from sync_pipelines.cli.shell.homes import python_module
 from sync_pipelines.cli.shell.processes import stop_all
 from sync_pipelines.demo.twin import TwinColumn, TwinTable

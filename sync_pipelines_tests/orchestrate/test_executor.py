@@ -31,22 +31,26 @@ def test_steps_run_at_the_same_time_and_intervals_overlap(instance):
 
 
 def test_never_more_steps_at_once_than_configured(instance):
-    gauge = Gauge()
+    gauge = Gauge(expected=3)
     Run(instance, [entity(f"e{i}", gauge.pass_through) for i in range(9)], threads=3)
     assert gauge.highest == 3
 
 
 class Gauge:
-    """Counts who is inside at once."""
+    """Counts who is inside at once; nobody leaves before `expected` are."""
 
-    def __init__(self):
-        self.lock, self.inside, self.highest = threading.Lock(), 0, 0
+    def __init__(self, expected: int) -> None:
+        self.lock = threading.Lock()
+        self.together = threading.Barrier(expected, timeout=20)
+        self.inside = 0
+        self.highest = 0
 
-    def pass_through(self):
+    def pass_through(self) -> None:
         with self.lock:
             self.inside += 1
             self.highest = max(self.highest, self.inside)
-        time.sleep(0.1)
+        self.together.wait()
+        time.sleep(0.1)  # one too many would come in now
         with self.lock:
             self.inside -= 1
 
@@ -135,7 +139,7 @@ def test_an_error_outside_dagsters_own_handling_still_fails_only_its_step(instan
 
 def test_a_pool_limit_of_two_is_never_exceeded_and_its_slots_are_refilled_at_once(instance):
     instance.event_log_storage.set_concurrency_slots("refilled", 2)
-    gauge = Gauge()
+    gauge = Gauge(expected=2)
     run = Run(
         instance,
         [entity(f"e{i}", gauge.pass_through, pool="refilled") for i in range(12)],
@@ -295,7 +299,7 @@ def test_an_unknown_executor_is_refused_with_the_allowed_names(monkeypatch):
 
 def test_threads_come_from_the_environment(monkeypatch, instance):
     monkeypatch.setenv("SYNC_WORKER_THREADS", "2")
-    gauge = Gauge()
+    gauge = Gauge(expected=2)
     run = Run(instance, [entity(f"e{i}", gauge.pass_through) for i in range(6)], threads=None)
     assert run.status == dg.DagsterRunStatus.SUCCESS
     assert gauge.highest == 2

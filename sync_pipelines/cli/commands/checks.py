@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import typer
 from rich.text import Text
@@ -19,24 +20,28 @@ _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.SKIPPED:
 
 def conclude(checks: Sequence[Check], *, as_json: bool) -> None:
     """Show the checks; exit code 1 when one failed."""
-    ok = not any(check.verdict is Verdict.FAILED for check in checks)
+    verdicts = {check.verdict for check in checks}
+    ok = Verdict.FAILED not in verdicts
     if as_json:
-        print_json({"ok": ok, "checks": [vars(check) for check in checks]})
+        shown = [vars(check) for check in checks]
+        print_json({"ok": ok, "checks": shown})
     else:
         width = max((len(check.name) for check in checks), default=0)
         for check in checks:
-            line = Text.assemble(
-                (f"{check.verdict:<8}", _STYLES[check.verdict]),
-                f" {check.name:<{width}}  ",
-                cell(check.detail),
-            )
-            if check.verdict is Verdict.FAILED and check.next_command:
-                line.append(f"\n         {'':<{width}}  Next: ", "bold").append_text(
-                    cell(check.next_command)
-                )
-            draw(line, soft_wrap=True)
+            draw(_line(check, width), soft_wrap=True)
     if not ok:
         raise typer.Exit(1)
+
+
+def _line(check: Check, width: int) -> Text:
+    verdict = f"{check.verdict:<8}"
+    name = f" {check.name:<{width}}  "
+    line = Text.assemble((verdict, _STYLES[check.verdict]), name, cell(check.detail))
+    if check.verdict is Verdict.FAILED and check.next_command:
+        indent = " " * (len(verdict) + len(name))
+        line.append(f"\n{indent}Next: ", "bold")
+        line.append_text(cell(check.next_command))
+    return line
 
 
 def check_connector(
@@ -46,14 +51,12 @@ def check_connector(
     # Here, since it brings pyarrow, which --help need not wait for.
     from sync_pipelines.sources.registry import source_kind
 
-    checks = list(source_kind(connector).test(connector, settings))
+    kind = source_kind(connector)
+    checks = list(kind.test(connector, settings))
     # Records are staged beside the catalog, whatever the destination is.
     for name in dict.fromkeys([DEFAULT, connector.destination]):
         checks.append(check_destination(database, connector, name))
-    return [
-        Check(prefix + check.name, check.verdict, check.detail, check.next_command)
-        for check in checks
-    ]
+    return [replace(check, name=prefix + check.name) for check in checks]
 
 
 def check_destination(database: Database, connector: Connector, name: str) -> Check:
@@ -61,7 +64,8 @@ def check_destination(database: Database, connector: Connector, name: str) -> Ch
     kind = kind_of(name)
 
     def look() -> str:
-        return kind.open(database, connector).check(connector.target_schema)
+        destination = kind.open(database, connector)
+        return destination.check(connector.target_schema)
 
     if kind.settings_hint is None:
         return attempt("database", look, "sync-pipelines doctor")

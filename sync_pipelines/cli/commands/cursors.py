@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -31,7 +31,9 @@ def register(app: typer.Typer) -> None:
 @group.command(epilog=examples("cursor get erp/items", "cursor get erp/items --json"))
 def get(context: typer.Context, path: PathArgument, as_json: JsonOption = False) -> None:
     """Print the cursor; an empty line when there is none."""
-    entity = get_entity(open_catalog(context.obj), *split_entity_path(path))
+    database = open_catalog(context.obj)
+    connector, slug = split_entity_path(path)
+    entity = get_entity(database, connector, slug)
     _show(entity, as_json=as_json)
 
 
@@ -54,7 +56,8 @@ def set_(
     if (value is None) == (not clear) or value == "":
         raise SettingsError("Give either a value or --clear.", state="Nothing was changed.")
     database = open_catalog(context.obj)
-    entity = get_entity(database, *split_entity_path(path))
+    connector, slug = split_entity_path(path)
+    entity = get_entity(database, connector, slug)
     if value is not None and entity.delta_strategy is not DeltaStrategy.ROWVERSION:
         raise SettingsError(
             f"{entity.path} is read whole each time (strategy {entity.delta_strategy}); it has no cursor.",
@@ -69,28 +72,26 @@ def set_(
             raise SettingsError(error.what, state="Nothing was changed.") from None
     with hold_entity(database, entity, context.obj.runs.entity_wait_seconds):
         set_cursor(database, entity, value, chosen)
-    entity = get_entity(database, entity.connector, entity.slug)
+    entity = get_entity(database, connector, slug)
     if as_json:
         _show(entity, as_json=True)
-        return
-    say(
-        f"{entity.path}: "
-        + (
-            f"cursor {entity.position.cursor} ({entity.position.cursor_codec})"
-            if value
-            else "no cursor; the next sync reads everything"
-        )
-    )
+    elif value:
+        position = entity.position
+        say(f"{entity.path}: cursor {position.cursor} ({position.cursor_codec})")
+    else:
+        say(f"{entity.path}: no cursor; the next sync reads everything")
 
 
 def _show(entity: Entity, *, as_json: bool) -> None:
-    data: dict[str, Any] = {
+    position = entity.position
+    if not as_json:
+        say(position.cursor or "")
+        return
+    marks = [mark.as_json() for mark in position.cursor_marks]
+    shown = {
         "path": entity.path,
-        "cursor": entity.position.cursor,
-        "codec": entity.position.cursor_codec,
-        "marks": [mark.as_json() for mark in entity.position.cursor_marks],
+        "cursor": position.cursor,
+        "codec": position.cursor_codec,
+        "marks": marks,
     }
-    if as_json:
-        print_json(data)
-    else:
-        say(entity.position.cursor or "")
+    print_json(shown)

@@ -71,39 +71,46 @@ def apply_file(
         _show_plan(plan, gates)
     if plan_only or nothing_to_do:
         if as_json:
-            print_json(
-                {"plan": _plan_json(plan, gates), "usage": usage.as_json(), "applied": False}
-            )
+            planned = {"plan": _plan_json(plan, gates), "usage": usage.as_json()}
+            print_json({**planned, "applied": False})
         elif nothing_to_do:
             say(f"{declaration.name} is as its file says; nothing to do.")
         _leave(bool(plan.invalid or plan.breaking))
         return
-    if not yes and not typer.confirm(
-        f"Agree to what it uses, and apply this to {declaration.name}?", err=True
-    ):
-        raise SettingsError(
-            "Not confirmed.",
-            state="Nothing was changed.",
-            next_command=f"sync-pipelines connector apply {file} --yes",
-        )
+    if not yes:
+        _confirm(declaration.name, file)
     # First, so that nothing is synced without the rules that belong to it.
     apply_gates(gates, settings.gates / declaration.name)
     report = apply_connector(database, plan, settings, allow_private=allow_private)
     learn_secrets(database, settings)
     definitions = show_in_dagster(settings, database, quiet=as_json)
     if as_json:
-        print_json(
-            {
-                "plan": _plan_json(plan, gates),
-                "usage": usage.as_json(),
-                "applied": True,
-                "report": report.as_dict(),
-                "definitions": definitions,
-            }
-        )
+        shown = {
+            "plan": _plan_json(plan, gates),
+            "usage": usage.as_json(),
+            "applied": True,
+            "report": report.as_dict(),
+            "definitions": definitions,
+        }
+        print_json(shown)
     else:
         _say_applied(plan, report)
     _leave(bool(plan.invalid) or report.needs_action)
+
+
+def _confirm(name: str, file: str) -> None:
+    """Ask for the agreement.
+
+    Raises:
+        SettingsError: it is refused.
+    """
+    question = f"Agree to what it uses, and apply this to {name}?"
+    if not typer.confirm(question, err=True):
+        raise SettingsError(
+            "Not confirmed.",
+            state="Nothing was changed.",
+            next_command=f"sync-pipelines connector apply {file} --yes",
+        )
 
 
 def _say_not_agreed(usage: Usage, file: str, *, as_json: bool) -> None:

@@ -18,13 +18,10 @@ def token_reference(environ: Mapping[str, str] | None = None) -> str | None:
     """The reference to whichever variable holds the default token, in the spelling that is set."""
     environ = os.environ if environ is None else environ
     for name in TOKEN_VARIABLES:
-        spellings = [
-            name,
-            *sorted(found for found in environ if found.casefold() == name.casefold()),
-        ]
-        found = next((spelling for spelling in spellings if environ.get(spelling)), None)
-        if found:
-            return f"env:{found}"
+        others = [found for found in environ if found.casefold() == name.casefold()]
+        for spelling in [name, *sorted(others)]:
+            if environ.get(spelling):
+                return f"env:{spelling}"
     return None
 
 
@@ -33,8 +30,8 @@ def register_default(database: Database, settings: Settings) -> Connector | None
     if not settings.sources.default_apismith_url:
         return None
     base_url = check_base_url(settings.sources.default_apismith_url)
-    known = list_connectors(database)
-    if any(connector.base_url == base_url or connector.name == NAME for connector in known):
-        return None
+    for connector in list_connectors(database):
+        if connector.base_url == base_url or connector.name == NAME:
+            return None
     # Whoever sets the variables of this process names the address and the token for it.
     return add_connector(database, NAME, base_url, token_reference(), allow_private=True)

@@ -50,26 +50,22 @@ def discover(
     """
     if accept and connector is None:
         raise SettingsError("--accept needs a connector.", state="Nothing was changed.")
-    database = (
-        open_migrated(context.obj)
-        if context.obj.sources.default_apismith_url
-        else open_catalog(context.obj)
-    )
-    register_default(database, context.obj)
+    settings: Settings = context.obj
+    has_default = bool(settings.sources.default_apismith_url)
+    database = open_migrated(settings) if has_default else open_catalog(settings)
+    register_default(database, settings)
     names = [connector] if connector else _active_connectors(database)
-    reports, errors = _ask_all(database, context.obj, names, tuple(accept or ()))
+    reports, errors = _ask_all(database, settings, names, tuple(accept or ()))
     if errors and connector is not None:
         raise errors[0]
-    definitions = show_in_dagster(context.obj, database, quiet=as_json)
+    definitions = show_in_dagster(settings, database, quiet=as_json)
     if as_json:
-        shown = [report.as_dict() for report in reports]
-        print_json(
-            {
-                "reports": shown,
-                "errors": [error.details() for error in errors],
-                "definitions": definitions,
-            }
-        )
+        shown = {
+            "reports": [report.as_dict() for report in reports],
+            "errors": [error.details() for error in errors],
+            "definitions": definitions,
+        }
+        print_json(shown)
     else:
         _show_all(reports, errors)
     code = _exit_code(reports, errors)
@@ -122,29 +118,27 @@ def _show(report: DiscoveryReport) -> None:
         found = getattr(report, kind)
         words = found if isinstance(found, dict) else dict.fromkeys(found, "")
         rows += [(slug, kind, why) for slug, why in words.items()]
-    rows += [
-        (slug, "set aside", _aside(report, slug, table)) for slug, table in report.set_aside.items()
-    ]
+    for slug, table in report.set_aside.items():
+        rows.append((slug, "set aside", _aside(report, slug, table)))
+    name = report.connector
     unchanged = len(report.unchanged)
-    nothing = (
-        f"{report.connector}: nothing changed, {unchanged} unchanged."
-        if unchanged
-        else f"{report.connector} offers nothing."
-    )
-    show_table(f"Discovery of {report.connector}", ("entity", "found", "why"), rows, empty=nothing)
+    nothing = f"{name} offers nothing."
+    if unchanged:
+        nothing = f"{name}: nothing changed, {unchanged} unchanged."
+    show_table(f"Discovery of {name}", ("entity", "found", "why"), rows, empty=nothing)
     if rows and unchanged:
         say(f"{unchanged} unchanged.")
-    for statement in (one for statements in report.to_do.values() for one in statements):
-        say(f"After the next sync: {statement}", "cyan")
+    for statements in report.to_do.values():
+        for statement in statements:
+            say(f"After the next sync: {statement}", "cyan")
     for slug in report.stopped:
-        say(
-            f"Next: sync-pipelines discover {report.connector} --accept {slug}, or undo the change at the source",
-            "cyan",
-        )
+        accepting = f"sync-pipelines discover {name} --accept {slug}"
+        say(f"Next: {accepting}, or undo the change at the source", "cyan")
 
 
 def _aside(report: DiscoveryReport, slug: str, table: str) -> str:
+    kept = f"its table is kept as {table}"
     followers = report.followers.get(slug, ())
-    return f"its table is kept as {table}" + (
-        f"; {', '.join(followers)} read the new one" if followers else ""
-    )
+    if not followers:
+        return kept
+    return f"{kept}; {', '.join(followers)} read the new one"

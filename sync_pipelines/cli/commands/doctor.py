@@ -64,22 +64,11 @@ def doctor(
 
 def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
     """Server, privileges, catalog, and each connector."""
-    if (
-        settings.database.embedded
-        and not migrate
-        and not (settings.home / "postgres" / "PG_VERSION").exists()
-    ):
-        return [
-            failed(
-                "database",
-                f"there is no embedded database in {settings.home / 'postgres'} yet",
-                MIGRATE,
-            ),
-            *(
-                skipped(name, "needs the database")
-                for name in ("privileges", "catalog", "connectors")
-            ),
-        ]
+    folder = settings.home / "postgres"
+    version = folder / "PG_VERSION"
+    if settings.database.embedded and not migrate and not version.exists():
+        missing = f"there is no embedded database in {folder} yet"
+        return [failed("database", missing, MIGRATE), *_needing_the_database()]
     database: Database | None = None
 
     def reach() -> str:
@@ -93,35 +82,39 @@ def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
         database = opened
         return f"PostgreSQL {row['version']} at {opened.location}, role {row['role']}"
 
-    checks = [
-        attempt("database", reach, "start the server, or correct POSTGRES_URL or POSTGRES_HOST")
-    ]
+    hint = "start the server, or correct POSTGRES_URL or POSTGRES_HOST"
+    checks = [attempt("database", reach, hint)]
     if database is None:
-        return [
-            *checks,
-            *(
-                skipped(name, "needs the database")
-                for name in ("privileges", "catalog", "connectors")
-            ),
-        ]
+        return [*checks, *_needing_the_database()]
     found: Database = database
     if settings.database.embedded:
-        checks.append(attempt("embedded", lambda: _closed(settings.home / "postgres")))
+        checks.append(attempt("embedded", lambda: _closed(folder)))
     checks.append(attempt("privileges", lambda: _privileges(found)))
-    checks.append(attempt("catalog", lambda: _catalog(found, migrate=migrate), MIGRATE))
-    if checks[-1].verdict is not Verdict.PASSED:
-        return [*checks, skipped("connectors", "needs the catalog")]
-    connectors = list_connectors(found)
+    catalog = attempt("catalog", lambda: _catalog(found, migrate=migrate), MIGRATE)
+    checks.append(catalog)
+    if catalog.verdict is Verdict.PASSED:
+        checks += _connectors(found, settings)
+    else:
+        checks.append(skipped("connectors", "needs the catalog"))
+    return checks
+
+
+def _needing_the_database() -> list[Check]:
+    names = ("privileges", "catalog", "connectors")
+    return [skipped(name, "needs the database") for name in names]
+
+
+def _connectors(database: Database, settings: Settings) -> list[Check]:
+    """Each connector that is switched on."""
+    connectors = list_connectors(database)
     if not connectors:
-        checks.append(
-            skipped(
-                "connectors",
-                "there is none; sync-pipelines connector add NAME URL --token env:NAME",
-            )
-        )
+        hint = "there is none; sync-pipelines connector add NAME URL --token env:NAME"
+        return [skipped("connectors", hint)]
+    checks = []
     for connector in connectors:
         if connector.is_active:
-            checks += check_connector(found, connector, settings, prefix=f"{connector.name}: ")
+            prefix = f"{connector.name}: "
+            checks += check_connector(database, connector, settings, prefix=prefix)
         else:
             checks.append(skipped(connector.name, "switched off"))
     return checks

@@ -104,26 +104,26 @@ def entities(
             "next due",
             "cursor",
         ),
-        [
-            (
-                entity.path,
-                entity.table,
-                entity.delta_strategy.value,
-                entity.position.row_count,
-                entity.timeline.last_success_at,
-                entity.timeline.last_sync_status,
-                word_text(words[entity.path]),
-                entity.policy.sync_interval_seconds,
-                entity.timeline.next_due_at
-                if entity.policy.sync_enabled and entity.status is EntityStatus.ACTIVE
-                else None,
-                entity.position.cursor,
-            )
-            for entity in found
-        ],
+        [_row(entity, words[entity.path]) for entity in found],
         right=("rows", "interval s"),
         least=("cursor", "table", "next due", "interval s", "strategy", "last run"),
         empty="There is no entity yet. Next: sync-pipelines discover",
+    )
+
+
+def _row(entity: Entity, word: str) -> tuple[Any, ...]:
+    is_scheduled = entity.policy.sync_enabled and entity.status is EntityStatus.ACTIVE
+    return (
+        entity.path,
+        entity.table,
+        entity.delta_strategy.value,
+        entity.position.row_count,
+        entity.timeline.last_success_at,
+        entity.timeline.last_sync_status,
+        word_text(word),
+        entity.policy.sync_interval_seconds,
+        entity.timeline.next_due_at if is_scheduled else None,
+        entity.position.cursor,
     )
 
 
@@ -196,15 +196,17 @@ def set_(
         "lookback_seconds": lookback_seconds,
         "max_vanished_share": max_vanished_share,
     }
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if not changes and destination is None and not coerce:
+    policy: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not policy and destination is None and not coerce:
         raise SettingsError(
             "Nothing to set.",
             state="Nothing was changed.",
             next_command="sync-pipelines entity set --help",
         )
     database = open_catalog(context.obj)
-    entity = get_entity(database, *split_entity_path(path))
+    connector, slug = split_entity_path(path)
+    entity = get_entity(database, connector, slug)
+    changes = dict(policy)
     if destination is not None:
         kind_of(destination)
         entity = change_destination(database, entity, destination)
@@ -212,20 +214,13 @@ def set_(
     if coerce:
         entity = change_coercion(database, entity, _coercions(coerce))
         changes["coerce"] = ", ".join(coerce)
-    settable = {
-        name: value for name, value in changes.items() if name not in ("destination", "coerce")
-    }
-    entity = change_entity(database, entity, **settable)
+    entity = change_entity(database, entity, **policy)
     show_in_dagster(context.obj, database, quiet=True)
     if as_json:
         print_json(shown(entity))
         return
-    say(
-        f"{entity.path}: "
-        + ", ".join(
-            f"{name} = {getattr(entity.policy, name, value)}" for name, value in changes.items()
-        )
-    )
+    words = [f"{name} = {getattr(entity.policy, name, value)}" for name, value in changes.items()]
+    say(f"{entity.path}: {', '.join(words)}")
 
 
 def _coercions(given: list[str]) -> dict[str, str]:

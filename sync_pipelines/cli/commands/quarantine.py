@@ -92,22 +92,27 @@ def list_(
     )
     if as_json:
         print_json(found)
-        return
+    else:
+        _show_list(found)
+
+
+def _show_list(found: list[dict[str, Any]]) -> None:
+    rows = []
+    for record in found:
+        row = (
+            short(record["uid"]),
+            record["path"],
+            _key(record["business_key"]),
+            record["column_name"],
+            record["reason"],
+            record["times_seen"],
+            record["last_seen_at"],
+        )
+        rows.append(row)
     show_table(
         "Quarantine",
         ("record", "entity", "key", "column", "reason", "times seen", "last seen"),
-        [
-            (
-                short(row["uid"]),
-                row["path"],
-                _key(row["business_key"]),
-                row["column_name"],
-                row["reason"],
-                row["times_seen"],
-                row["last_seen_at"],
-            )
-            for row in found
-        ],
+        rows,
         right=("times seen",),
         least=("times seen", "last seen", "column"),
         empty="Nothing is in quarantine.",
@@ -129,60 +134,54 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
     if as_json:
         print_json({**row, "log": done})
         return
-    show_fields(
-        f"Record {whole}",
-        {
-            "entity": row["path"],
-            "reason": row["reason"],
-            "column": row["column_name"],
-            "key": _key(row["business_key"]),
-            "rowversion": row["rowversion"],
-            "page and position": f"{row['page']}, {row['position']}",
-            "first seen": row["first_seen_at"],
-            "last seen": row["last_seen_at"],
-            "times seen": row["times_seen"],
-            "run": str(row["run_uid"]),
-            "state": row["resolution"]
-            or ", ".join(
-                [
-                    "open",
-                    *(["fixed"] if row["edited_record"] else []),
-                    *(["waived"] if row["waived_at"] else []),
-                ]
-            ),
-            **(
-                {
-                    "done": "; ".join(
-                        f"{one['action']} by {one['author']}: {one['reason']}" for one in done
-                    )
-                }
-                if done
-                else {}
-            ),
-        },
-    )
+    facts = {
+        "entity": row["path"],
+        "reason": row["reason"],
+        "column": row["column_name"],
+        "key": _key(row["business_key"]),
+        "rowversion": row["rowversion"],
+        "page and position": f"{row['page']}, {row['position']}",
+        "first seen": row["first_seen_at"],
+        "last seen": row["last_seen_at"],
+        "times seen": row["times_seen"],
+        "run": str(row["run_uid"]),
+        "state": _state(row),
+    }
+    if done:
+        actions = [f"{one['action']} by {one['author']}: {one['reason']}" for one in done]
+        facts["done"] = "; ".join(actions)
+    show_fields(f"Record {whole}", facts)
     record = bytes(row["edited_record"] or row["record"])
+    _show_record(record, row["column_name"])
+
+
+def _state(row: dict[str, Any]) -> str:
+    """How the record was settled, or that it is open and what was done with it."""
+    if row["resolution"]:
+        return str(row["resolution"])
+    words = ["open"]
+    if row["edited_record"]:
+        words.append("fixed")
+    if row["waived_at"]:
+        words.append("waived")
+    return ", ".join(words)
+
+
+def _show_record(record: bytes, bad: str | None) -> None:
+    """Print the fields of a record, the bad one marked; the text of one that has no fields."""
     fields = _fields(record)
     if fields is None:
+        text = record.decode("utf-8", errors="backslashreplace")
         draw(Text("Record, not readable as JSON with data:", style="bold"))
-        draw(
-            Text(printable(record.decode("utf-8", errors="backslashreplace"), SHOWN_CHARACTERS)),
-            soft_wrap=True,
-        )
+        draw(Text(printable(text, SHOWN_CHARACTERS)), soft_wrap=True)
         return
-    bad = row["column_name"]
-    show_table(
-        "Record",
-        ("", "column", "value as sent"),
-        [
-            (
-                Text("→" if name == bad else "", style="bold red"),
-                name,
-                Text(_value(value), style="red" if name == bad else ""),
-            )
-            for name, value in fields.items()
-        ],
-    )
+    rows = []
+    for name, value in fields.items():
+        is_bad = name == bad
+        mark = Text("→" if is_bad else "", style="bold red")
+        shown = Text(_value(value), style="red" if is_bad else "")
+        rows.append((mark, name, shown))
+    show_table("Record", ("", "column", "value as sent"), rows)
     if bad is not None and bad not in fields:
         draw(Text(f"The column {printable(bad)} is missing in the record.", style="red"))
 

@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import socket
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import psutil
 import typer
-import urllib3
 
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.opening import open_migrated
 from sync_pipelines.cli.commands.defaults import register_default
+from sync_pipelines.cli.shell.dagster_processes import (
+    CODE_SOCKET,
+    WebServers,
+    await_graphql,
+    start_dagster,
+)
 from sync_pipelines.cli.shell.homes import Home, dagster_storage, demo_home, own_home, python_module
 from sync_pipelines.cli.shell.output import examples, say
 from sync_pipelines.cli.shell.problems import Problems
 from sync_pipelines.cli.shell.processes import Children, ended_error, interruptible, sole_user
 from sync_pipelines.cli.shell.progress import step
-from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError, SyncError
+from sync_pipelines.errors import ConfigurationError, SettingsError, SyncError
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.orchestrate.guard_hosts import parse_listed
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines.postgres_server.embedded import embedded_pid, release_embedded
-from sync_pipelines.secrets import printable, redact_beginning
+from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
-from sync_pipelines.supervise.code_server import LOCATION
-from sync_pipelines.supervise.ping import PING_SECONDS, Pulse, ping, target_of
+from sync_pipelines.supervise.ping import target_of
 
-CODE_SOCKET = "code.sock"
-WEBSERVER = "sync_pipelines.orchestrate.webserver"  # Dagster's, behind a guard
-READY_SECONDS = 180
 DATABASE_GONE_SECONDS = 10
 SERVER_STOP_SECONDS = 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_READY = (
-    "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename"
-    " ... on PythonError { message } } } } } }"
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -86,7 +81,7 @@ def up(
     ] = None,
 ) -> None:
     """Run everything until Ctrl-C: database, Dagster's code server, web server and daemon, and the demo's source."""
-    ui = _Ui(host, port, _published(publish), tuple(allowed_host or ()))
+    ui = WebServers(host, port, _published(publish), tuple(allowed_host or ()))
     for address in (*ui.allowed_hosts, *context.obj.ui.ui_host_names):
         parse_listed(address)
     if host not in LOOPBACK:
@@ -105,37 +100,6 @@ def up(
             _serve(context.obj, home, ui)
         except KeyboardInterrupt:
             say("Stopped.", stderr=True)
-
-
-@dataclass(frozen=True)
-class _Ui:
-    host: str
-    port: int
-    published: tuple[str, int] | None
-    allowed_hosts: tuple[str, ...]
-
-    @property
-    def url(self) -> str:
-        return _url(self.host, self.port)
-
-    def commands(self, workspace: Path) -> dict[str, list[str]]:
-        """Name of the process -> the command that serves the UI, or the one that only shows."""
-        options = ["-w", str(workspace), *(f"--allowed-host={name}" for name in self.allowed_hosts)]
-        found = {
-            "webserver": python_module(
-                WEBSERVER, *options, "--host", self.host, "--port", str(self.port)
-            )
-        }
-        if self.published:
-            host, port = self.published
-            found["webserver-read-only"] = python_module(
-                WEBSERVER, *options, "--host", host, "--port", str(port), "--read-only"
-            )
-        return found
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _published(address: str | None) -> tuple[str, int] | None:
@@ -176,26 +140,25 @@ def _chosen_home(settings: Settings, wanted: bool | None) -> Home:
         )
     if wanted is False or not demos.is_demo:
         return own
-    if (
-        wanted
-        or not settings.database.embedded
-        or settings.sources.default_apismith_url is None
-        and not _has_connectors(settings, own)
-    ):
+    if wanted or not settings.database.embedded:
         return demos
-    return own
+    if settings.sources.default_apismith_url is not None:
+        return own
+    return own if _has_connectors(settings, own) else demos
 
 
 def _has_connectors(settings: Settings, home: Home) -> bool:
     if not (home.postgres / "PG_VERSION").exists():
         return False
-    return bool(list_connectors(open_migrated(home.settings(settings))))
+    database = open_migrated(home.settings(settings))
+    return bool(list_connectors(database))
 
 
-def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
+def _serve(settings: Settings, home: Home, ui: WebServers) -> None:
     settings = home.settings(settings)
     if home.is_demo:
-        home.read_token()  # before the environment of the children is made: runs resolve the reference, too
+        # Before the environment of the children is made: runs resolve the reference, too.
+        home.read_token()
     with (
         contextlib.ExitStack() as last,
         tempfile.TemporaryDirectory(prefix="sync_pipelines_") as runtime,
@@ -203,11 +166,10 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
     ):
         if settings.database.embedded:
             last.callback(release_embedded, home.postgres)
-        with step(
-            "Start PostgreSQL and bring the catalog up to date"
-            if settings.database.embedded
-            else "Bring the catalog up to date"
-        ):
+        message = "Bring the catalog up to date"
+        if settings.database.embedded:
+            message = "Start PostgreSQL and bring the catalog up to date"
+        with step(message):
             database = _open(settings)
             server = _server_process(settings, home)
             last.pop_all()
@@ -227,24 +189,19 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
         with step("Bring Dagster's storage up to date"):
             _upgrade_storage(children)
         with step("Start Dagster"):
-            _start_dagster(children, Path(runtime), ui)
-            _await_graphql(children, ui.url)
+            start_dagster(children, Path(runtime), ui)
+            await_graphql(children, ui.url)
         # Outside of Dagster: it notices when code server or daemon are dead, which the sensor in them cannot.
-        children.start("alerts", python_module("sync_pipelines.cli.main", "alerts", "watch"))
-        published = _local(_url(*ui.published), ui.published[0]) if ui.published else None
-        endpoint = write_endpoint(
-            home.root,
-            _local(ui.url, ui.host),
-            target_of(socket=str(Path(runtime) / CODE_SOCKET)),
-            published,
-        )
+        alerts = python_module("sync_pipelines.cli.main", "alerts", "watch")
+        children.start("alerts", alerts)
+        code_socket = Path(runtime) / CODE_SOCKET
+        target = target_of(socket=str(code_socket))
+        endpoint = write_endpoint(home.root, ui.local_url, target, ui.local_published_url)
         try:
-            say(
-                f"Dagster is at {ui.url}   (Ctrl-C stops everything; logs in {home.logs})",
-                "bold green",
-            )
-            if ui.published:
-                say(f"For others to see, read-only: {_url(*ui.published)}", "green")
+            hint = f"Ctrl-C stops everything; logs in {home.logs}"
+            say(f"Dagster is at {ui.url}   ({hint})", "bold green")
+            if ui.published_url:
+                say(f"For others to see, read-only: {ui.published_url}", "green")
             _watch(children, home, server, identity)
         finally:
             endpoint.unlink(missing_ok=True)
@@ -275,11 +232,6 @@ def _upgrade_storage(children: Children) -> None:
     if upgrade.wait():
         raise ended_error(upgrade)
     children.all.remove(upgrade)
-
-
-def _local(url: str, host: str) -> str:
-    """The URL as a process on this machine reaches it: a server on all addresses has none of its own."""
-    return url.replace(host, "127.0.0.1", 1) if host == "0.0.0.0" else url.replace("[::]", "[::1]")
 
 
 def _watch(
@@ -374,7 +326,8 @@ def _database_ended(home: Home) -> SyncError:
     log = home.postgres / "log"
     say("The last lines of PostgreSQL:", "bold", stderr=True)
     with contextlib.suppress(OSError):
-        for line in log.read_text(errors="backslashreplace").splitlines()[-20:]:
+        lines = log.read_text(errors="backslashreplace").splitlines()
+        for line in lines[-20:]:
             say(f"    {printable(line, 500)}", stderr=True)
     return SyncError(
         f"The embedded PostgreSQL has been gone for {DATABASE_GONE_SECONDS} s.",
@@ -382,71 +335,3 @@ def _database_ended(home: Home) -> SyncError:
         state="Everything that was started with it is stopped.",
         next_command="sync-pipelines up",
     )
-
-
-def _start_dagster(children: Children, runtime: Path, ui: _Ui) -> None:
-    """One code server for web server, daemon and runs, on a socket that only this user can reach."""
-    code_socket = runtime / CODE_SOCKET
-    workspace = runtime / "workspace.yaml"
-    workspace.write_text(
-        json.dumps(
-            {
-                "load_from": [
-                    {"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}
-                ]
-            }
-        )
-    )
-    children.start(
-        "code-server",
-        python_module("sync_pipelines.supervise.code_server", "--socket", str(code_socket)),
-    )
-    deadline = time.monotonic() + READY_SECONDS
-    while ping(target_of(socket=str(code_socket)), PING_SECONDS).pulse is not Pulse.ALIVE:
-        _wait(children, deadline, "The code server")
-    for name, command in ui.commands(workspace).items():
-        children.start(name, command)
-    children.start("daemon", python_module("dagster._daemon", "run", "-w", str(workspace)))
-
-
-def _await_graphql(children: Children, url: str) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    with urllib3.PoolManager(retries=False) as pool:
-        while True:
-            _wait(children, deadline, "Dagster")
-            try:
-                answer = pool.request("POST", f"{url}/graphql", json={"query": _READY}, timeout=10)
-                entries = (
-                    answer.json()["data"]["workspaceOrError"]["locationEntries"]
-                    if answer.status == 200
-                    else []
-                )
-            except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError):
-                continue
-            loaded = [
-                entry["locationOrLoadError"] for entry in entries if entry["locationOrLoadError"]
-            ]
-            if loaded:
-                _say_load_error(loaded)
-                return
-
-
-def _say_load_error(loaded: list[dict[str, Any]]) -> None:
-    for one in loaded:
-        if one["__typename"] == "PythonError":
-            say(
-                f"The definitions did not load: {redact_beginning(one['message'].strip(), 2000)}",
-                "bold red",
-                stderr=True,
-            )
-
-
-def _wait(children: Children, deadline: float, what: str) -> None:
-    children.check()
-    if time.monotonic() > deadline:
-        raise RetriableError(
-            f"{what} was not ready after {READY_SECONDS} s.",
-            where={"logs": children.logs},
-            state="Everything was stopped.",
-        )
-    time.sleep(0.2)

@@ -26,6 +26,15 @@ from sync_pipelines.files.private import write_private
 from sync_pipelines.runs.reviews import accept_review, list_reviews
 from sync_pipelines.secrets import escape_controls, redact
 
+_RELEASED_COLUMNS = (
+    "run",
+    "entity",
+    "inserted",
+    "updated",
+    "unchanged",
+    "superseded",
+    "quarantined",
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _COLUMNS = (
     "uid",
@@ -209,43 +218,19 @@ def release(
     with database.connect() as connection:
         still_open = open_of(connection, uids)
     refused = [str(uid) for uid in uids if uid in still_open]
+    runs = []
+    for result in results:
+        entity = f"{result.connector}/{result.slug}"
+        runs.append({"run": str(result.uid), "entity": entity, **result.ledger.as_dict()})
     if as_json:
-        print_json(
-            {
-                "runs": [
-                    {
-                        "run": str(one.uid),
-                        "entity": f"{one.connector}/{one.slug}",
-                        **one.ledger.as_dict(),
-                    }
-                    for one in results
-                ],
-                "refused": refused,
-            }
-        )
+        print_json({"runs": runs, "refused": refused})
     else:
-        show_table(
-            "Released",
-            ("run", "entity", "inserted", "updated", "unchanged", "superseded", "quarantined"),
-            [
-                (
-                    str(one.uid),
-                    f"{one.connector}/{one.slug}",
-                    one.ledger.inserted,
-                    one.ledger.updated,
-                    one.ledger.unchanged,
-                    one.ledger.superseded,
-                    one.ledger.quarantined,
-                )
-                for one in results
-            ],
-        )
+        rows = [[run[name] for name in _RELEASED_COLUMNS] for run in runs]
+        show_table("Released", _RELEASED_COLUMNS, rows)
     if refused:
         if not as_json:
-            say(
-                f"Refused again: {', '.join(refused)}. Next: sync-pipelines quarantine show {refused[0]}",
-                "yellow",
-            )
+            following = f"sync-pipelines quarantine show {refused[0]}"
+            say(f"Refused again: {', '.join(refused)}. Next: {following}", "yellow")
         raise typer.Exit(3)
 
 

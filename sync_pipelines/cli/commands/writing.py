@@ -54,9 +54,10 @@ def write_back(
         )
     plan = plan_write_back(database, connector, slug, key, wanted, context.obj)
     if not plan.changes:
-        print_json({"path": path, "key": key, "sent": False}) if as_json else say(
-            f"{path} {key} is so already; nothing was sent."
-        )
+        if as_json:
+            print_json({"path": path, "key": key, "sent": False})
+        else:
+            say(f"{path} {key} is so already; nothing was sent.")
         return
     if not as_json:
         rows = [(name, before, after) for name, (before, after) in plan.changes.items()]
@@ -69,15 +70,8 @@ def write_back(
         )
     differing = apply_write_back(database, plan, context.obj)
     if as_json:
-        print_json(
-            {
-                "path": path,
-                "key": key,
-                "sent": True,
-                "changes": plan.changes,
-                "not_taken_over": differing,
-            }
-        )
+        done = {"changes": plan.changes, "not_taken_over": differing}
+        print_json({"path": path, "key": key, "sent": True, **done})
     elif differing:
         say(f"The source answered well, but shows other values: {differing}.", "yellow")
     else:

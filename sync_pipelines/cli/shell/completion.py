@@ -36,7 +36,9 @@ def complete_entities(incomplete: str) -> list[str]:
 
 def complete_paths(incomplete: str) -> list[str]:
     """Connectors, and from the slash on their entities."""
-    return complete_entities(incomplete) if "/" in incomplete else complete_connectors(incomplete)
+    if "/" in incomplete:
+        return complete_entities(incomplete)
+    return complete_connectors(incomplete)
 
 
 def _ask(query: str, incomplete: str) -> list[str]:
@@ -45,18 +47,17 @@ def _ask(query: str, incomplete: str) -> list[str]:
         database = _reachable(load_settings())
         if database is not None:
             with database.connect() as connection:
-                return [str(row["name"]) for row in connection.execute(query, [incomplete, MOST])]
+                rows = connection.execute(query, [incomplete, MOST])
+                return [str(row["name"]) for row in rows]
     return []
 
 
 def _reachable(settings: Settings) -> Database | None:
     """The database, when it answers at once; an embedded server is not started for a completion."""
     if settings.database.embedded:
-        return (
-            open_database(settings)
-            if embedded_pid(settings.home / "postgres") is not None
-            else None
-        )
+        is_up = embedded_pid(settings.home / "postgres") is not None
+        return open_database(settings) if is_up else None
     database = open_database(settings)
-    psycopg.connect(database.url, connect_timeout=_CONNECT_SECONDS).close()
+    connection = psycopg.connect(database.url, connect_timeout=_CONNECT_SECONDS)
+    connection.close()
     return database

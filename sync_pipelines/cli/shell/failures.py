@@ -54,14 +54,11 @@ class SafeGroup(TyperGroup):
                 stdout.flush()
                 if stdout.trouble is None or stdout.is_closed_by_reader:
                     raise
-                shows = self._leaf(words) in SHOWING
+                only_shows = self._leaf(words) in SHOWING
                 why = printable(str(stdout.trouble))
-                say(
-                    f"The output could not be written ({why});"
-                    f" {'nothing else was to be done' if shows else 'the work was not affected'}.",
-                    stderr=True,
-                )
-                raise SystemExit(ended.code or (1 if shows else 0)) from None
+                rest = "nothing else was to be done" if only_shows else "the work was not affected"
+                say(f"The output could not be written ({why}); {rest}.", stderr=True)
+                raise SystemExit(ended.code or int(only_shows)) from None
 
     def _leaf(self, words: Sequence[str]) -> str:
         """The name of the command in a command line; `list` where a group has none."""
@@ -82,7 +79,7 @@ class SafeGroup(TyperGroup):
             return super().invoke(ctx)
         except SyncError as error:
             logger.debug("the command failed", exc_info=True)
-            show_error(error, as_json=bool(ctx.find_root().meta.get(JSON_FLAG)))
+            show_error(error, as_json=_wants_json(ctx))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             draw(Text("Interrupted."), stderr=True)
@@ -91,8 +88,13 @@ class SafeGroup(TyperGroup):
             if type(error).__module__.startswith(("typer", "click")):
                 raise
             logger.debug("the command failed", exc_info=True)
-            show_unexpected(error, as_json=bool(ctx.find_root().meta.get(JSON_FLAG)))
+            show_unexpected(error, as_json=_wants_json(ctx))
             raise typer.Exit(1) from None
+
+
+def _wants_json(context: Any) -> bool:
+    root = context.find_root()
+    return bool(root.meta.get(JSON_FLAG))
 
 
 class ListingGroup(TyperGroup):
@@ -112,10 +114,9 @@ def show_error(error: SyncError, *, as_json: bool = False) -> None:
         return
     message = Text.assemble(("Error: ", "bold red"), printable(error.what, MESSAGE_CHARACTERS))
     if error.where:
+        places = [f"{name} {printable(str(value))}" for name, value in error.where.items()]
         message.append("\nWhere: ", "bold")
-        message.append(
-            ", ".join(f"{name} {printable(str(value))}" for name, value in error.where.items())
-        )
+        message.append(", ".join(places))
     if error.state:
         message.append("\nState: ", "bold")
         message.append(printable(error.state, MESSAGE_CHARACTERS))

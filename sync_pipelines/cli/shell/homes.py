@@ -61,7 +61,9 @@ class Home:
     @property
     def is_demo(self) -> bool:
         """True when a demo has been run here."""
-        return (self.root / PLAN_FILE).exists() and (self.root / TOKEN_FILE).exists()
+        plan = self.root / PLAN_FILE
+        token = self.root / TOKEN_FILE
+        return plan.exists() and token.exists()
 
     def check_wipeable(self) -> None:
         """Make sure that wiping this folder can only remove what a demo made.
@@ -69,23 +71,29 @@ class Home:
         Raises:
             SettingsError: it has content and no demo's mark.
         """
-        if self.root.is_symlink() or (
-            self.root.exists()
-            and not (self.root / DEMO_MARK).is_file()
-            and any(self.root.iterdir())
-        ):
-            raise SettingsError(
-                f"{self.root} holds files that no demo made; it will not be emptied.",
-                state="Nothing was removed.",
-                next_command="set SYNC_PIPELINES_HOME to a folder of its own",
-            )
+        if self._is_wipeable():
+            return
+        raise SettingsError(
+            f"{self.root} holds files that no demo made; it will not be emptied.",
+            state="Nothing was removed.",
+            next_command="set SYNC_PIPELINES_HOME to a folder of its own",
+        )
+
+    def _is_wipeable(self) -> bool:
+        if self.root.is_symlink():
+            return False
+        mark = self.root / DEMO_MARK
+        if not self.root.exists() or mark.is_file():
+            return True
+        return not any(self.root.iterdir())
 
     def start_afresh(self) -> None:
         """Empty the folder and mark it as a demo's."""
         self.check_wipeable()
         shutil.rmtree(self.root, ignore_errors=True)
         make_private_folder(self.root)
-        (self.root / DEMO_MARK).touch(mode=FILE_MODE)
+        mark = self.root / DEMO_MARK
+        mark.touch(mode=FILE_MODE)
 
     def settings(self, settings: Settings) -> Settings:
         """The settings of a process that works in this home."""
@@ -111,13 +119,16 @@ class Home:
         """Keep the twin's token, readable by this user alone, and let `env:` references see it."""
         path = self.root / TOKEN_FILE
         path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        # O_EXCL: a link that somebody puts here is not followed.
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(number, "w") as file:
             file.write(token)
         os.environ[DEMO_TOKEN_VARIABLE] = token
 
     def read_token(self) -> str:
         """The twin's token; `env:` references see it from now on."""
-        token = (self.root / TOKEN_FILE).read_text().strip()
+        path = self.root / TOKEN_FILE
+        token = path.read_text().strip()
         os.environ[DEMO_TOKEN_VARIABLE] = token
         return token
 
@@ -129,12 +140,15 @@ class Home:
 
     def read_plan(self) -> dict[str, Any]:
         """What `write_plan` kept."""
-        return dict(json.loads((self.root / PLAN_FILE).read_text()))
+        path = self.root / PLAN_FILE
+        plan = json.loads(path.read_text())
+        return dict(plan)
 
 
 def own_home(settings: Settings) -> Home:
     """The home of the settings."""
-    return Home(settings.home.expanduser().resolve())
+    root = settings.home.expanduser()
+    return Home(root.resolve())
 
 
 def demo_home(settings: Settings) -> Home:
@@ -145,7 +159,8 @@ def demo_home(settings: Settings) -> Home:
 
 def shipped_file(name: str) -> Path:
     """The path of `dagster.yaml` or `workspace.yaml` in the installed package."""
-    return Path(orchestrate.__file__).parent / name
+    module = Path(orchestrate.__file__)
+    return module.parent / name
 
 
 def dagster_storage(database: Database) -> dict[str, str]:

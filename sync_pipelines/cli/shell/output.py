@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -45,15 +45,18 @@ JsonOption = Annotated[
 
 def examples(*commands: str) -> str:
     """The epilog of a `--help`: one line per example."""
-    return "\n\n".join(
-        ["Examples:", *(f"$ sync-pipelines {command}".rstrip() for command in commands)]
-    )
+    lines = ["Examples:"]
+    for command in commands:
+        line = f"$ sync-pipelines {command}"
+        lines.append(line.rstrip())
+    return "\n\n".join(lines)
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console for the stream as it is now; wide where nobody looks, so that a pipe gets whole lines."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    has_width = stream.isatty() or "COLUMNS" in os.environ
+    width = None if has_width else PIPE_WIDTH
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
 
 
@@ -64,7 +67,8 @@ def on_terminal(*, stderr: bool = True) -> bool:
 
 def say(message: str, style: str | None = None, *, stderr: bool = False) -> None:
     """Print one paragraph of our own; markup inside is not interpreted, secrets are cut out."""
-    draw(Text(redact(message), style=style or ""), stderr=stderr, soft_wrap=True)
+    text = Text(redact(message), style=style or "")
+    draw(text, stderr=stderr, soft_wrap=True)
 
 
 def draw(shown: Text | Table, *, stderr: bool = False, soft_wrap: bool = False) -> None:
@@ -73,14 +77,19 @@ def draw(shown: Text | Table, *, stderr: bool = False, soft_wrap: bool = False) 
         console(stderr=stderr).print(shown, soft_wrap=soft_wrap)
     except Exception:  # how something is drawn decides nothing
         logger.debug("rich could not draw", exc_info=True)
-        (sys.stderr if stderr else sys.stdout).write(f"{_plain(shown)}\n")
+        stream = sys.stderr if stderr else sys.stdout
+        stream.write(f"{_plain(shown)}\n")
 
 
 def _plain(shown: Text | Table) -> str:
     if isinstance(shown, Text):
         return shown.plain
-    columns = [[str(column.header), *map(str, column.cells)] for column in shown.columns]
-    return "\n".join("\t".join(row) for row in zip(*columns, strict=True))
+    columns = []
+    for column in shown.columns:
+        cells = [column.header, *column.cells]
+        columns.append(map(str, cells))
+    rows = zip(*columns, strict=True)
+    return "\n".join(map("\t".join, rows))
 
 
 def cell(value: Any) -> Text:
@@ -128,34 +137,64 @@ def show_table(
     if not rows and empty:
         say(empty)
         return
-    cells = [[cell(value) for value in row] for row in rows]
-    whole = []
-    widths = []
-    for place, name in enumerate(columns):
-        has_wholes = name in right or any(_is_whole(row[place]) for row in rows)
-        stays_whole = name not in folds and has_wholes
-        whole.append(stays_whole)
-        widths.append(_least_width(name, [row[place].plain for row in cells], stays_whole))
+    # Without rows zip has no columns.
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    shown = []
+    for name, in_column in zip(columns, values, strict=True):
+        has_wholes = name in right or any(map(_is_whole, in_column))
+        stays_whole = has_wholes and name not in folds
+        shown.append(_ShownColumn(name, list(map(cell, in_column)), stays_whole))
+    widths = [column.least_width for column in shown]
     kept = columns_that_fit(columns, widths, least, console().width)
     table = Table(title=Text(title), title_justify="left", header_style="bold")
     for place in kept:
+        column = shown[place]
         table.add_column(
-            columns[place],
-            justify="right" if columns[place] in right else "left",
+            column.name,
+            justify="right" if column.name in right else "left",
             overflow="fold",
-            no_wrap=whole[place],
-            min_width=widths[place],
+            no_wrap=column.stays_whole,
+            min_width=column.least_width,
         )
-    for row in cells:
-        table.add_row(*(row[place] for place in kept))
+    kept_cells = [shown[place].cells for place in kept]
+    for row in zip(*kept_cells, strict=True):
+        table.add_row(*row)
     draw(table)
     left_out = [name for place, name in enumerate(columns) if place not in kept]
     if left_out:
-        say(
-            f"Left out for want of width: {', '.join(left_out)}. A wider terminal and --json show them.",
-            "dim",
-            stderr=True,
-        )
+        names = ", ".join(left_out)
+        hint = f"Left out for want of width: {names}. A wider terminal and --json show them."
+        say(hint, "dim", stderr=True)
+
+
+@dataclass(frozen=True)
+class _ShownColumn:
+    """One column of a table.
+
+    Attributes:
+        name: above the values.
+        cells: the values, made safe.
+        stays_whole: no value is broken over two lines.
+    """
+
+    name: str
+    cells: Sequence[Text]
+    stays_whole: bool
+
+    @property
+    def least_width(self) -> int:
+        """How narrow the column may get.
+
+        A number is as wide as it is, a text as its longest word, at most a fifth of a usual screen.
+        """
+        header = max(map(len, self.name.split()), default=1)
+        texts = [text.plain for text in self.cells]
+        if self.stays_whole:
+            longest = max(map(len, texts), default=1)
+            return max(header, longest)
+        words = " ".join(texts).split()
+        longest = max(map(len, words), default=1)
+        return max(header, min(longest, TEXT_WIDTH))
 
 
 def columns_that_fit(
@@ -166,7 +205,8 @@ def columns_that_fit(
     goes_first = [columns.index(name) for name in least if name in columns]
     goes_first += [place for place in reversed(kept[1:]) if place not in goes_first]
     for place in goes_first:
-        if sum(widths[one] + 3 for one in kept) + 1 <= available or len(kept) == 1:
+        needed = 1 + sum(widths[one] + 3 for one in kept)
+        if needed <= available or len(kept) == 1:
             break
         kept.remove(place)
     return kept
@@ -175,20 +215,6 @@ def columns_that_fit(
 def _is_whole(value: Any) -> bool:
     """Numbers and times are never broken over two lines."""
     return isinstance(value, int | float | datetime) and not isinstance(value, bool)
-
-
-def _least_width(name: str, texts: Sequence[str], whole: bool) -> int:
-    """How narrow a column may get: a number as wide as it is, a text as its longest word, at most a fifth of a usual
-    screen.
-    """
-    header = max(map(len, name.split()), default=1)
-    longest = max(
-        (len(text) for text in texts)
-        if whole
-        else (len(word) for text in texts for word in text.split()),
-        default=1,
-    )
-    return max(header, longest if whole else min(longest, TEXT_WIDTH))
 
 
 def show_fields(title: str, fields: dict[str, Any]) -> None:
@@ -201,7 +227,8 @@ def print_json(data: Any) -> None:
 
     Text is redacted, anything beyond ASCII and all control characters are escaped.
     """
-    sys.stdout.write(json.dumps(_clean(data), indent=2, default=str) + "\n")
+    text = json.dumps(_clean(data), indent=2, default=str)
+    sys.stdout.write(f"{text}\n")
 
 
 def _clean(data: Any) -> Any:
@@ -214,5 +241,8 @@ def _clean(data: Any) -> Any:
     if isinstance(data, datetime):
         return data.isoformat()
     if isinstance(data, bytes | memoryview):
-        return redact(bytes(data).decode("utf-8", errors="backslashreplace"))
-    return redact(data) if isinstance(data, str) else data
+        text = bytes(data).decode("utf-8", errors="backslashreplace")
+        return redact(text)
+    if isinstance(data, str):
+        return redact(data)
+    return data

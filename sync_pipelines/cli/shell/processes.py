@@ -25,6 +25,7 @@ GRACE_SECONDS = 12.0
 _POLL_SECONDS = 0.05
 _DYING_SECONDS = 5.0
 _TAIL_BYTES = 64 * 1024
+_LINE_CHARACTERS = 500
 LOG_BYTES = 20 * 1024 * 1024
 LOGS_KEPT = 3
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -39,7 +40,8 @@ class Child:
         self.name = name
         self.log = log
         make_private_folder(log.parent)
-        if log.exists() and log.stat().st_size:
+        has_lines = log.exists() and log.stat().st_size > 0
+        if has_lines:
             rotate(log)
         # To append is what lets the file be emptied under the process that writes it.
         with open(log, "ab", opener=private_opener) as output:
@@ -72,9 +74,10 @@ class Child:
                 text = output.read()
         except FileNotFoundError:  # the folder was moved or removed, which others notice
             return []
-        whole = text[: text.rfind(b"\n") + 1]
-        self._read_to += len(whole)
-        return [_readable(line) for line in whole.splitlines()]
+        end = text.rfind(b"\n") + 1
+        self._read_to += end
+        lines = text[:end].splitlines()
+        return [_readable(line) for line in lines]
 
     def rotate_log(self, limit_bytes: int = LOG_BYTES) -> None:
         """Put the output aside when it has grown beyond the limit; lines that nobody has read yet were read before."""
@@ -87,11 +90,12 @@ class Child:
         """The end of the output, printable."""
         try:
             with self.log.open("rb") as output:
-                output.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
-                lines = output.read().splitlines()[-count:]
+                size_bytes = output.seek(0, os.SEEK_END)
+                output.seek(max(0, size_bytes - _TAIL_BYTES))
+                lines = output.read().splitlines()
         except FileNotFoundError:
             return [f"({self.log} is gone)"]
-        return [_readable(line) for line in lines]
+        return [_readable(line) for line in lines[-count:]]
 
     def send(self, number: int) -> bool:
         """Signal the whole group; False when nobody of it is left."""
@@ -108,10 +112,8 @@ class Child:
             return False
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if (
-                    os.getpgid(process.pid) == self.process.pid
-                    and process.status() != psutil.STATUS_ZOMBIE
-                ):
+                is_member = os.getpgid(process.pid) == self.process.pid
+                if is_member and process.status() != psutil.STATUS_ZOMBIE:
                     return True
         return False
 
@@ -129,13 +131,15 @@ def rotate(log: Path, *, emptied: bool = False) -> None:
         emptied: a process writes it: it is copied and emptied, because it cannot be given another one.
     """
     for number in range(LOGS_KEPT - 1, 0, -1):
+        older = _numbered(log, number)
         with contextlib.suppress(FileNotFoundError):
-            _numbered(log, number).replace(_numbered(log, number + 1))
+            older.replace(_numbered(log, number + 1))
+    newest = _numbered(log, 1)
     if emptied:
-        shutil.copyfile(log, _numbered(log, 1))
+        shutil.copyfile(log, newest)
         os.truncate(log, 0)
     else:
-        log.replace(_numbered(log, 1))
+        log.replace(newest)
 
 
 def _numbered(log: Path, number: int) -> Path:
@@ -143,7 +147,9 @@ def _numbered(log: Path, number: int) -> Path:
 
 
 def _readable(line: bytes) -> str:
-    return printable(_COLOUR.sub("", line.decode(errors="backslashreplace")), 500)
+    text = line.decode(errors="backslashreplace")
+    plain = _COLOUR.sub("", text)
+    return printable(plain, _LINE_CHARACTERS)
 
 
 class Children:
@@ -156,7 +162,9 @@ class Children:
 
     def start(self, name: str, command: Sequence[str], **variables: str) -> Child:
         """Start one more."""
-        child = Child(name, command, self.logs / f"{name}.log", {**self.environment, **variables})
+        log = self.logs / f"{name}.log"
+        environment = {**self.environment, **variables}
+        child = Child(name, command, log, environment)
         self.all.append(child)
         return child
 
@@ -179,7 +187,8 @@ class Children:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        stop_all(list(reversed(self.all)))
+        last_first = list(reversed(self.all))
+        stop_all(last_first)
         self.all.clear()
 
 
@@ -227,12 +236,16 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            if handler is None:
+                handler = signal.SIG_DFL
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -256,14 +269,16 @@ def sole_user(lock: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(number, 20).decode(errors="replace").strip()
+            content = os.read(number, 20)
+            holder = content.decode(errors="replace").strip()
             raise RetriableError(
                 f"{what} is in use by process {holder}.",
                 state="Nothing was changed.",
                 next_command=f"stop it (Ctrl-C there, or kill {holder}) and try again",
             ) from None
         os.ftruncate(number, 0)
-        os.pwrite(number, str(os.getpid()).encode(), 0)
+        process_id = str(os.getpid())
+        os.pwrite(number, process_id.encode(), 0)
         yield
     finally:
         os.close(number)

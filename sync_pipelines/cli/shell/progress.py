@@ -98,24 +98,33 @@ class Watch:
 
     def look(self) -> None:
         """Read the runs once and show what changed."""
+        paths = list(self.totals)
         with self.database.connect() as connection:
-            rows = connection.execute(_RUNS, [list(self.totals), self.started_at]).fetchall()
+            rows = connection.execute(_RUNS, [paths, self.started_at]).fetchall()
         for row in rows:
             self._show(row["path"], row["status"], row["fetched"], row["seconds"])
 
     def _show(self, path: str, status: str, fetched: int, seconds: float) -> None:
+        has_ended = status != "running"
         if self._bars is not None:
-            task = self._tasks[path]
-            if not self._bars.tasks[task].started:
-                self._bars.start_task(task)
-            total = fetched if status in PUBLISHED else max(fetched, self.totals[path] or 0) or None
-            self._bars.update(task, completed=fetched, total=total, state=status)
-            if status != "running":
-                self._bars.stop_task(task)
-        elif status != "running" and path not in self._ended:
+            self._move(self._bars, path, status, fetched)
+        elif has_ended and path not in self._ended:
             say(f"{path}: {status}, {fetched:,} fetched in {seconds:.1f} s", stderr=True)
-        if status != "running":
+        if has_ended:
             self._ended.add(path)
+
+    def _move(self, bars: Progress, path: str, status: str, fetched: int) -> None:
+        """Move the bar of one entity."""
+        task = self._tasks[path]
+        if not bars.tasks[task].started:
+            bars.start_task(task)
+        total: int | None = fetched
+        if status not in PUBLISHED:
+            expected = self.totals[path] or 0
+            total = max(fetched, expected) or None
+        bars.update(task, completed=fetched, total=total, state=status)
+        if status != "running":
+            bars.stop_task(task)
 
 
 @contextlib.contextmanager
@@ -128,4 +137,5 @@ def step(message: str) -> Iterator[None]:
             yield
     else:
         yield
-    say(f"{message}: {time.monotonic() - started:.1f} s", "dim", stderr=True)
+    seconds = time.monotonic() - started
+    say(f"{message}: {seconds:.1f} s", "dim", stderr=True)

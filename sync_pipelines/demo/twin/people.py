@@ -58,6 +58,19 @@ _PLACES = (
 _NOW = datetime(2024, 6, 30, tzinfo=UTC)
 
 
+def _moment_before(chance: random.Random, fewest_days: int, most_days: int) -> datetime:
+    days = chance.randrange(fewest_days, most_days)
+    milliseconds = chance.randrange(86_400_000)
+    return _NOW - timedelta(days=days, milliseconds=milliseconds)
+
+
+def _phone(chance: random.Random) -> str:
+    area = chance.randrange(100, 999)
+    exchange = chance.randrange(100, 999)
+    line = chance.randrange(1000, 9999)
+    return f"({area}) {exchange}-{line}"
+
+
 def person(number: int, seed: str = SEED) -> dict[str, Any]:
     """The user of a number from 0."""
     chance = random.Random(f"{seed}/{number}")
@@ -67,18 +80,17 @@ def person(number: int, seed: str = SEED) -> dict[str, Any]:
     username = f"user{number:05d}"
     password = f"pass{chance.randrange(10**6)}"
     salt = f"{chance.randrange(16**8):08x}"
-    born = _NOW - timedelta(
-        days=chance.randrange(18 * 365, 80 * 365), milliseconds=chance.randrange(86_400_000)
-    )
-    joined = _NOW - timedelta(
-        days=chance.randrange(1, 15 * 365), milliseconds=chance.randrange(86_400_000)
-    )
+    # The seed fixes every value, so that the order of the draws is part of the recordings.
+    born = _moment_before(chance, 18 * 365, 80 * 365)
+    joined = _moment_before(chance, 1, 15 * 365)
     gender = chance.choice(("female", "male"))
-    picture = f"https://randomuser.me/api/portraits/{{}}{'women' if gender == 'female' else 'men'}/{number % 100}.jpg"
+    is_woman = gender == "female"
+    folder = "women" if is_woman else "men"
+    picture = f"https://randomuser.me/api/portraits/{{}}{folder}/{number % 100}.jpg"
     secret = f"{password}{salt}".encode()
     return {
         "gender": gender,
-        "name": {"title": "Ms" if gender == "female" else "Mr", "first": first, "last": last},
+        "name": {"title": "Ms" if is_woman else "Mr", "first": first, "last": last},
         "location": {
             "street": {
                 "number": chance.randrange(1, 9999),
@@ -112,8 +124,8 @@ def person(number: int, seed: str = SEED) -> dict[str, Any]:
         },
         "dob": {"date": _moment(born), "age": (_NOW - born).days // 365},
         "registered": {"date": _moment(joined), "age": (_NOW - joined).days // 365},
-        "phone": f"({chance.randrange(100, 999)}) {chance.randrange(100, 999)}-{chance.randrange(1000, 9999)}",
-        "cell": f"({chance.randrange(100, 999)}) {chance.randrange(100, 999)}-{chance.randrange(1000, 9999)}",
+        "phone": _phone(chance),
+        "cell": _phone(chance),
         "id": {"name": "BSN", "value": f"{number:08d}"}
         if number % 4
         else {"name": "", "value": None},

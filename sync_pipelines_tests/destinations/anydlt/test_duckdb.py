@@ -11,8 +11,9 @@ import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.declare.connector_file import parse_yaml, validate
+from sync_pipelines.declare.connector_file import validate
 from sync_pipelines.declare.register import register_connector
+from sync_pipelines.declare.source_file import parse_yaml
 from sync_pipelines.destinations import publish
 from sync_pipelines.destinations.anydlt.kind import DUCKDB
 from sync_pipelines.destinations.registry import kind_of, open_destination

@@ -15,8 +15,9 @@ from dlt.common.configuration.container import Container
 from dlt.common.pipeline import StateInjectableContext
 
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.declare.connector_file import SourceFile, validate
+from sync_pipelines.declare.connector_file import validate
 from sync_pipelines.declare.plan import as_connector
+from sync_pipelines.declare.source_file import SourceFile
 from sync_pipelines.declare.usage import plan_usage
 from sync_pipelines.errors import (
     NotFoundError,

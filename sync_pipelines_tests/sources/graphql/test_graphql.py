@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.declare.connector_file import SourceFile, validate
+from sync_pipelines.declare.connector_file import validate
+from sync_pipelines.declare.source_file import SourceFile
 from sync_pipelines.errors import (
     AuthenticationError,
     SettingsError,
