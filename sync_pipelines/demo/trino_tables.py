@@ -49,13 +49,13 @@ def start_trino(children: Children, home: Home) -> dict[str, Any]:
         if time.monotonic() > deadline:
             raise DatabaseUnavailableError(f"Trino did not start within {START_SECONDS} s.")
         time.sleep(0.1)
-    told = json.loads(ready.read_text())
-    if "error" in told:
-        raise FatalError(told["error"], state="")
+    server = json.loads(ready.read_text())
+    if "error" in server:
+        raise FatalError(server["error"], state="")
     return {
         "host": "127.0.0.1",
-        "port": told["port"],
-        "staging_url": f"file://{told['lake']}/staging",
+        "port": server["port"],
+        "staging_url": f"file://{server['lake']}/staging",
         "staging_location": "local:///staging",
     }
 

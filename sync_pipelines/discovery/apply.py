@@ -156,7 +156,8 @@ class CatalogUpdate:
             destination = open_destination(self.database, self.connector, stored)
             return destination.set_aside(stored, suffix)
         # In the same transaction as the catalog.
-        successor = replace(stored, columns=stored.masked_columns(entity.columns))
+        columns = stored.masked_columns(entity.columns)
+        successor = replace(stored, columns=columns)
         with self.connection.cursor(row_factory=tuple_row) as cursor:
             aside = set_aside(cursor, stored, suffix, successor)
         if aside is None:

@@ -78,7 +78,8 @@ def _apply(
         stored = {entity.slug: entity for entity in known}
         update = CatalogUpdate(database, connection, connector, report)
         errors = update.apply(stored, offer, accept)
-        report.invalid = {slug: _in_words(error) for slug, error in errors.items()}
+        for slug, error in errors.items():
+            report.invalid[slug] = _in_words(error)
         if declaration is not None:
             described = declaration.as_json()
             update_declaration(connection, connector, connector.declaration, described)

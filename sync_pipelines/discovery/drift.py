@@ -41,7 +41,8 @@ class Drift:
     @property
     def plan(self) -> str:
         """The differences as one sentence."""
-        return "; ".join([*self.breaking, *self.harmless])
+        differences = self.breaking + self.harmless
+        return "; ".join(differences)
 
 
 def diff_entity(stored: Entity, discovered: Entity) -> Drift:
@@ -50,7 +51,9 @@ def diff_entity(stored: Entity, discovered: Entity) -> Drift:
     old_keys = [column.name for column in stored.business_keys]
     new_keys = [column.name for column in discovered.business_keys]
     if sorted(old_keys) != sorted(new_keys):
-        drift.breaking.append(f"business key {', '.join(old_keys)} becomes {', '.join(new_keys)}")
+        old = ", ".join(old_keys)
+        new = ", ".join(new_keys)
+        drift.breaking.append(f"business key {old} becomes {new}")
     _compare_columns(drift, stored, discovered)
     if stored.delta_strategy is not discovered.delta_strategy:
         drift.harmless.append(

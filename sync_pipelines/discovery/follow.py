@@ -106,8 +106,10 @@ def _asks_the_same(
     """Whether the source and one endpoint are declared as they were when the source was asked."""
     if known is None or asked is None:
         return known is asked
-    of_known = {**known, "endpoints": known["endpoints"].get(slug)}
-    of_asked = {**asked, "endpoints": asked["endpoints"].get(slug)}
+    known_endpoint = known["endpoints"].get(slug)
+    asked_endpoint = asked["endpoints"].get(slug)
+    of_known = {**known, "endpoints": known_endpoint}
+    of_asked = {**asked, "endpoints": asked_endpoint}
     return of_known == of_asked
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+Listed = dict[str, tuple[str, ...]]
+"""Several texts of each entity, by its slug."""
+
 
 @dataclass
 class DiscoveryReport:
@@ -25,8 +28,8 @@ class DiscoveryReport:
     stopped: dict[str, str] = field(default_factory=dict)
     invalid: dict[str, str] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
-    followers: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    to_do: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    followers: Listed = field(default_factory=dict)
+    to_do: Listed = field(default_factory=dict)
 
     @property
     def needs_action(self) -> bool:

@@ -120,39 +120,19 @@ def compile_rule(
                 f"{entity.path} has no column {name!r}.{nearest(name, columns)}",
                 key,
             )
-    when = (
-        None
-        if rule.when is None
-        else compile_sql(
-            document,
-            (*place, "when"),
-            rule.when,
-            entity,
-            pl.Boolean,
-        )
-    )
+    when = None
+    if rule.when is not None:
+        when = compile_sql(document, (*place, "when"), rule.when, entity, pl.Boolean)
     if rule.check is not None:
         assert rule.column is not None
-        return _builtin(
-            document,
-            place,
-            rule,
-            columns[rule.column],
-            entity,
-            when,
-        )
+        return _builtin(document, place, rule, columns[rule.column], entity, when)
     if rule.function is not None:
         expression = _function(document, place, rule, named, entity)
         words = f"{', '.join(named)}: {rule.function}{_arguments(rule)}"
     else:
         assert rule.expression is not None
-        expression = compile_sql(
-            document,
-            (*place, "expression"),
-            rule.expression,
-            entity,
-            pl.Boolean,
-        )
+        expression_place = (*place, "expression")
+        expression = compile_sql(document, expression_place, rule.expression, entity, pl.Boolean)
         named = list(dict.fromkeys(expression.meta.root_names()))
         words = rule.expression
     return CompiledRule(
@@ -182,17 +162,11 @@ def _builtin(
             (*place, "check"),
         )
     make = getattr(pandera.Check, rule.check)
-    known = set(inspect.signature(make).parameters) - _SHARED_ARGUMENTS
-    for name in rule.arguments:
-        if name not in known:
-            raise document.fault(
-                f"{rule.check} takes no {name!r}.{nearest(name, known)}",
-                (*place, "arguments", name),
-            )
-    arguments = {name: _fitting(value, column) for name, value in rule.arguments.items()}
+    arguments = _check_arguments(document, place, rule, column, make)
     try:
         check = make(**arguments, ignore_na=rule.nulls == "pass")
-        check(empty_view(entity, 2).lazy(), column.name).check_output.collect()
+        tried = check(empty_view(entity, 2).lazy(), column.name)
+        tried.check_output.collect()
     except (
         TypeError,
         ValueError,
@@ -202,11 +176,12 @@ def _builtin(
         PolarsError,
     ) as error:
         check_words = f"{rule.check}{_arguments(rule)}"
-        said = (
+        what = (
             f"{check_words} does not go with {column.name} ({column.data_type}):"
             f" {first_line(error)}."
         )
-        raise document.fault(said, (*place, "arguments" if rule.arguments else "check")) from None
+        key = "arguments" if rule.arguments else "check"
+        raise document.fault(what, (*place, key)) from None
     words = f"{column.name}: {rule.check}{_arguments(rule)}"
     return CompiledRule(
         rule,
@@ -216,6 +191,24 @@ def _builtin(
         when,
         rule.message or words,
     )
+
+
+def _check_arguments(
+    document: Document,
+    place: Location,
+    rule: Rule,
+    column: Column,
+    make: Any,
+) -> dict[str, Any]:
+    """The arguments of a built-in check, which `make` makes, in the types in which polars compares them."""
+    known = set(inspect.signature(make).parameters) - _SHARED_ARGUMENTS
+    arguments = {}
+    for name, value in rule.arguments.items():
+        if name not in known:
+            what = f"{rule.check} takes no {name!r}.{nearest(name, known)}"
+            raise document.fault(what, (*place, "arguments", name))
+        arguments[name] = _fitting(value, column)
+    return arguments
 
 
 def _function(

@@ -50,7 +50,7 @@ class Position:
         codec: how rowversions are ordered; None when only the source knows.
         marks: what this and earlier reads knew.
         seen: highest rowversion read, which later ones are compared with; None = nothing was read.
-        seen_is_sure: False when no later rowversion can be told from it.
+        seen_is_sure: False when it does not show which rowversions are later.
     """
 
     cursor: str | None = None

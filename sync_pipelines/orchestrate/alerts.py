@@ -105,7 +105,7 @@ def plan_run_failure(
     step_failures: Iterable[dg.DagsterEvent],
     database: Database,
 ) -> Condition | None:
-    """The condition that a failed run is; None when each of its failed steps is explained by a row of our own.
+    """The condition that a failed run is; None when each of its failed steps is explained by a row of the catalog.
 
     A run without any failed step died: killed, not launched, or its code location is broken. One that Dagster runs
     again is no trouble before that has failed, too.

@@ -37,7 +37,7 @@ SOCKET_PATH_BYTES = 103
 _SOCKET = ".s.PGSQL.5432"
 _REMEMBERED = "socket_folder"
 _RULES = f"""\
-# By sync_pipelines: who we are is told by the system; nobody comes by TCP.
+# By sync_pipelines: the system names the user; nobody connects by TCP.
 local all all peer map={MAP}
 """
 

@@ -114,7 +114,7 @@ def _machine_memory_bytes() -> int:
     """What the machine, or the container that the process is in, has."""
     total = psutil.virtual_memory().total
     try:
-        told = _CGROUP_LIMIT.read_text().strip()
+        limit = _CGROUP_LIMIT.read_text().strip()
     except OSError:
         return total  # no container of this kind
-    return min(total, int(told)) if told.isdecimal() else total
+    return min(total, int(limit)) if limit.isdecimal() else total

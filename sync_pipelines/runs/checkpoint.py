@@ -21,8 +21,8 @@ class Checkpoint:
         marks: what this and earlier reads knew.
         warnings: what a person should look at.
         seen: highest rowversion read; the change probe asks for what is greater. None = nothing was read.
-        seen_is_sure: False when it is in the future, or its like was not read to the end, so that later ones cannot
-            be told.
+        seen_is_sure: False when it is in the future, or its like was not read to the end, so that later ones are
+            not known.
     """
 
     cursor: str | None

@@ -301,7 +301,7 @@ class Extraction:
             return Answer(page, _rowversions(page), page.fetched)
 
     def _note_undeclared(self, page: Page) -> None:
-        """Of every answer, also of one that only told where the end is: the decoder names a field once."""
+        """Note the fields of every answer, also of one that only shows the end: the decoder names a field once."""
         if not page.undeclared <= self.undeclared:
             self.undeclared |= page.undeclared
             self._on_undeclared(self.undeclared)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks over real HTTP: it verifies every signature and answers what it is told to."""
+"""A receiver of webhooks over real HTTP: it verifies every signature and answers as a test wants."""
 
 from __future__ import annotations
 

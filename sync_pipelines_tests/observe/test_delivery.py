@@ -27,7 +27,7 @@ from sync_pipelines_tests.observe.receiver import KEY, Receiver, receiving
 
 @pytest.fixture
 def failing(watch: Watch) -> Watch:
-    """One entity with an incident to tell, and one webhook."""
+    """One entity with an incident, and one webhook."""
     watch.world.add_items(1)
     watch.add_webhook()
     watch.world.set(consecutive_failures=3)

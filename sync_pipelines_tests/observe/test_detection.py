@@ -1,4 +1,4 @@
-"""Incidents of a real catalog: what really goes wrong is found, told once, and told again when it is over."""
+"""Incidents of a real catalog: what really goes wrong is found, reported once, and reported again when it is over."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def keys(conditions: list[Condition]) -> set[tuple[str, str]]:
 
 def test_what_follows_from_an_unreachable_source_is_not_told():
     down = condition(K.SOURCE_UNREACHABLE, "erp")
-    told = without_consequences(
+    reported = without_consequences(
         [
             down,
             condition(K.FRESHNESS),
@@ -44,7 +44,7 @@ def test_what_follows_from_an_unreachable_source_is_not_told():
         ],
         [],
     )
-    assert keys(told) == {
+    assert keys(reported) == {
         down.key,
         (K.CONSECUTIVE_FAILURES, "erp/parts"),
         (K.FRESHNESS, "crm/items"),
@@ -140,13 +140,13 @@ def test_however_it_flaps_every_beginning_has_at_most_one_end_and_gaps_shorter_t
     there, quiet_ticks
 ):
     open_: list[Incident] = []
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
     for tick, present in enumerate(there):
         now = NOW + timedelta(seconds=tick)
         diff = diff_incidents(open_, [condition()] if present else [], now, quiet_ticks)
         for one in diff.opened:
             open_.append(Incident(uuid4(), one.kind, one.subject, "", "", {}, now, now, None, None))
-            told.append((tick, "opened"))
+            reported.append((tick, "opened"))
         open_ = [
             Incident(**{**vars(one), "quiet_since": None})
             if one in [i for i, _ in diff.seen]
@@ -158,10 +158,10 @@ def test_however_it_flaps_every_beginning_has_at_most_one_end_and_gaps_shorter_t
             for one in open_
         ]
         open_ = [one for one in open_ if one not in diff.closed]
-        told += [(tick, "closed")] * len(diff.closed)
+        reported += [(tick, "closed")] * len(diff.closed)
         assert len(open_) <= 1
         assert bool(open_) or not present
-    assert [word for _, word in told] == (["opened", "closed"] * len(told))[: len(told)]
-    for (end, word), (start, _) in zip(told, told[1:], strict=False):
+    assert [word for _, word in reported] == (["opened", "closed"] * len(reported))[: len(reported)]
+    for (end, word), (start, _) in zip(reported, reported[1:], strict=False):
         if word == "closed":
             assert start - max(tick for tick in range(end) if there[tick]) > quiet_ticks

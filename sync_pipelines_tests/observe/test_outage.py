@@ -89,7 +89,7 @@ def test_a_receiver_that_fails_meanwhile_is_tried_with_every_look_and_the_same_i
     assert len(listening.receiver.taken) == 1
 
 
-def test_exhausted_connections_are_told_as_such(listening: Watch) -> None:
+def test_exhausted_connections_are_reported_as_such(listening: Watch) -> None:
     now = datetime.now(UTC)
     for seconds in range(2):
         note_outage(

@@ -1,4 +1,4 @@
-"""The sensors on a real Dagster instance, and what Dagster itself is told about freshness."""
+"""The sensors on a real Dagster instance, and what Dagster itself knows about freshness."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_tick_finds_incidents_delivers_and_says_what_it_did(
     assert [request["ok"] for request in receiver.requests] == [True, True]
 
 
-def told(sensor: Ticks) -> list[tuple[str, ...]]:
+def news(sensor: Ticks) -> list[tuple[str, ...]]:
     """The events of the last tick: observations with their state, and results of checks."""
     found = []
     for event in sensor.events:
@@ -129,24 +129,24 @@ def test_dagster_is_told_once_of_each_incident_whoever_opened_it(
     world.add_items(1)
     sensor = Ticks(definitions, "alerts", instance)
     sensor.tick()
-    assert told(sensor) == [("erp", "incidents", "passed", 0)]
+    assert news(sensor) == [("erp", "incidents", "passed", 0)]
     sensor.tick()
-    assert told(sensor) == []
+    assert news(sensor) == []
     hostile = "![x](/graphql?query=mutation{x})"
     condition = Condition(IncidentKind.ACTION_REQUIRED, "erp/items", hostile, f"say {hostile}", {})
     record_condition(world.database, load_settings(), condition)
     world.set(status="action_required", status_reason=hostile)
     sensor.tick()
-    assert told(sensor) == [
+    assert news(sensor) == [
         ("erp/items", "began", "Somebody has to decide"),
         ("erp", "incidents", "ERROR", 1),
     ]
     assert "!\\[x\\](/graphql" in sensor.events[-1].metadata["incidents"].value
     sensor.tick()
-    assert told(sensor) == []
+    assert news(sensor) == []
     world.set(status="active", status_reason=None)
     sensor.tick()
-    assert told(sensor) == [
+    assert news(sensor) == [
         ("erp/items", "over", "Somebody has to decide"),
         ("erp", "incidents", "passed", 0),
     ]
@@ -169,9 +169,9 @@ def test_incidents_of_connector_job_database_and_of_nothing_known_have_their_pla
             Condition(kind, subject, "It died.", "sync-pipelines runs", details),
         )
     assert "Open: " in sensor.tick()
-    observed = [(path, state) for path, state, *_ in told(sensor) if state in ("began", "over")]
+    observed = [(path, state) for path, state, *_ in news(sensor) if state in ("began", "over")]
     assert observed == [("erp", "began"), ("erp", "began"), ("erp", "began")]
-    assert told(sensor)[-1] == ("erp", "incidents", "ERROR", 3)
+    assert news(sensor)[-1] == ("erp", "incidents", "ERROR", 3)
 
 
 def test_the_check_of_a_connector_can_be_executed_by_hand(

@@ -106,7 +106,7 @@ class Command:
             self.process.wait()
 
     def stop(self, signal_number):
-        """Send the signal; return the exit code and the run as it stands in the database."""
+        """Send the signal; return the exit code and the run as the database has it."""
         self.process.send_signal(signal_number)
         code = self.process.wait(timeout=20)
         with dg.DagsterInstance.from_config(str(self.home)) as instance:

@@ -22,7 +22,7 @@ def quiet_source(module_world: World):
 
 
 def offer(world: World, slug: str, rows: int = 2, **options) -> TwinTable:
-    """A new API at the source; nobody has been told of it."""
+    """A new API at the source; nobody has discovered it yet."""
     table = TwinTable(slug, slug.title(), "Master data", ITEM_COLUMNS, ("item_number",), **options)
     for number in range(rows):
         table.put(item(number))

@@ -1,4 +1,4 @@
-"""The change probe: one cheap request per entity tells whether a sync is worth it."""
+"""The change probe: one cheap request per entity shows whether a sync is worth it."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def syncs(dagster: RunningDagster) -> None:
     assert dagster.finished(dagster.launch("sync_erp")) == "SUCCESS"
 
 
-def told(dagster: RunningDagster) -> str:
+def output_of(dagster: RunningDagster) -> str:
     return dagster.child("code-server").log.read_text()
 
 
@@ -87,7 +87,7 @@ def test_a_code_server_that_stalls_until_its_definitions_are_gone_is_started_aga
     )
     stalled.send_signal(signal.SIGCONT)
     answers_anew(dagster, before)
-    assert "ERROR sync_pipelines.supervise: The code server is started again" in told(dagster)
+    assert "ERROR sync_pipelines.supervise: The code server is started again" in output_of(dagster)
     syncs(dagster)
 
 
@@ -124,7 +124,7 @@ def test_a_run_goes_on_while_its_code_server_is_killed_and_started_again(
     dagster.world.assert_equal_to_truth()
 
 
-def test_a_daemon_that_stalls_is_told_from_outside_of_dagster_and_so_is_its_end(
+def test_a_daemon_that_stalls_is_reported_from_outside_of_dagster_and_so_is_its_end(
     dagster: RunningDagster,
 ) -> None:
     variables = {"ALERT_SILENCE_SECONDS": "15", "ALERT_CLOSE_AFTER_SECONDS": "0"}
@@ -141,10 +141,10 @@ def test_a_daemon_that_stalls_is_told_from_outside_of_dagster_and_so_is_its_end(
             60,
         )
         daemon.send_signal(signal.SIGSTOP)
-        wait_for(lambda: dagster.world.sql(opened) == [(True,)], "the silence is told")
+        wait_for(lambda: dagster.world.sql(opened) == [(True,)], "the silence is reported")
         before = (dagster.home / "heartbeat.json").read_text()
         daemon.send_signal(signal.SIGCONT)
-        wait_for(lambda: dagster.world.sql(opened) == [(False,)], "its end is told")
+        wait_for(lambda: dagster.world.sql(opened) == [(False,)], "its end is reported")
         wait_for(
             lambda: (dagster.home / "heartbeat.json").read_text() != before, "signs of life go on"
         )

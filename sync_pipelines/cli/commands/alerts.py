@@ -82,7 +82,7 @@ def list_(
         return
     show_table(
         "Incidents",
-        ("incident", "what", "about", "since", "over", "told", "message", "next"),
+        ("incident", "what", "about", "since", "over", "informed", "message", "next"),
         [
             (
                 short(row["uid"]),
@@ -90,13 +90,13 @@ def list_(
                 row["subject"],
                 row["opened_at"],
                 _over(row),
-                _told(row),
+                _informed(row),
                 row["message"],
                 row["next_command"],
             )
             for row in found
         ],
-        least=("told", "over", "next", "since"),
+        least=("informed", "over", "next", "since"),
         empty="No incident is open." if only_open else "There was no incident yet.",
     )
 
@@ -377,7 +377,7 @@ def _over(row: dict[str, Any]) -> Any:
     return row["closed_at"] or ("gone, not yet for long" if row["quiet_since"] else "open")
 
 
-def _told(row: dict[str, Any]) -> str:
+def _informed(row: dict[str, Any]) -> str:
     parts = [
         f"{row[name]} {name.replace('_', ' ')}"
         for name in ("delivered", "waiting", "given_up")

@@ -227,8 +227,8 @@ def _coercions(given: list[str]) -> dict[str, str]:
     """`created_at=truncate+lenient` as words by column."""
     words: dict[str, str] = {}
     for one in given:
-        name, separator, told = one.rpartition("=")
-        chosen = [] if told == "none" else told.split("+")
+        name, separator, allowed = one.rpartition("=")
+        chosen = [] if allowed == "none" else allowed.split("+")
         if not separator or not set(chosen) <= set(COERCIONS):
             raise SettingsError(
                 f"{one!r} is not COLUMN=truncate, =lenient, =truncate+lenient or =none.",

@@ -191,39 +191,43 @@ def explain_(
     database = open_catalog(context.obj)
     entity, opened = _opened(context.obj, database, path)
     place, found = find_record(database, opened.stored_entity, key)
-    told = explain_record(opened, place, found)
-    if isinstance(told, str):
+    explanation = explain_record(opened, place, found)
+    if isinstance(explanation, str):
         if as_json:
-            print_json({"where": place, "verdict": "reject", "reason": told})
+            print_json({"where": place, "verdict": "reject", "reason": explanation})
         else:
-            say(f"It is in quarantine and does not get as far as the rules: {told}")
+            say(f"It is in quarantine and does not get as far as the rules: {explanation}")
         return
     refused_for = found.get("reason")
     if as_json:
-        print_json({"where": place, "refused_for": refused_for, **vars(told)})
+        print_json({"where": place, "refused_for": refused_for, **vars(explanation)})
         return
-    show_fields(f"{entity.path} {key}", _explained(told, place, refused_for))
-    _show_rules(told.rules)
+    show_fields(f"{entity.path} {key}", _explained(explanation, place, refused_for))
+    _show_rules(explanation.rules)
 
 
-def _explained(told: Explanation, place: str, refused_for: str | None) -> dict[str, Any]:
+def _explained(explanation: Explanation, place: str, refused_for: str | None) -> dict[str, Any]:
     """The verdict of a record and what would change it, as lines of a list."""
     fields: dict[str, Any] = {"found in": place}
     if refused_for is not None:
         fields["refused for"] = refused_for
-    fields["verdict now"] = told.verdict
-    if told.reason:
-        fields["because"] = told.reason
-    if told.score is not None:
-        fields["score"] = told.score
-    if told.table is not None:
-        fields[told.table] = f"rule {told.chosen}" if told.chosen else "no rule"
-    if told.missing:
-        fields["missing"] = ", ".join(told.missing)
-    if told.remedies:
-        fields["it would pass with"] = "; or ".join(" and ".join(names) for names in told.remedies)
-    if told.cells:
-        fields["it would pass if"] = "; or ".join(told.cells)
+    fields["verdict now"] = explanation.verdict
+    if explanation.reason:
+        fields["because"] = explanation.reason
+    if explanation.score is not None:
+        fields["score"] = explanation.score
+    if explanation.table is not None:
+        fields[explanation.table] = (
+            f"rule {explanation.chosen}" if explanation.chosen else "no rule"
+        )
+    if explanation.missing:
+        fields["missing"] = ", ".join(explanation.missing)
+    if explanation.remedies:
+        fields["it would pass with"] = "; or ".join(
+            " and ".join(names) for names in explanation.remedies
+        )
+    if explanation.cells:
+        fields["it would pass if"] = "; or ".join(explanation.cells)
     return fields
 
 

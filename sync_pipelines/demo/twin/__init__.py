@@ -1,7 +1,7 @@
 """The twin: a source API to be trusted for nothing but its own log of the truth.
 
 It speaks the S2 contract over real HTTP, misbehaves on command, and knows at
-any moment what a faithful copy of its tables has to look like. It stands on
+any moment what a faithful copy of its tables has to look like. It runs on
 its own: no other part of the project is imported here.
 """
 

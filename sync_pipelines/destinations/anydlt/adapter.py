@@ -197,7 +197,8 @@ class DltDestination:
         if not self._wrote:
             return 0
         with self._locked():
-            return self._warehouse(entity).number(count_duplicates("{table}", ["{keys}"]))
+            statement = count_duplicates("{table}", ["{keys}"])
+            return self._warehouse(entity).number(statement)
 
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table."""
@@ -205,13 +206,18 @@ class DltDestination:
             warehouse = self._warehouse(entity)
             if not warehouse.types():
                 return None
-            kept = free_name(entity.target_table, suffix, lambda name: self._has(entity, name))
+            kept = free_name(
+                entity.target_table,
+                suffix,
+                is_taken=lambda name: self._has(entity, name),
+            )
             warehouse.rename(kept)
         return f"{entity.target_schema}.{kept}"
 
     def _has(self, entity: Entity, name: str) -> bool:
         """Whether there is a table of a name beside the entity's."""
-        return bool(self._warehouse(replace(entity, target_table=name)).types())
+        other = replace(entity, target_table=name)
+        return bool(self._warehouse(other).types())
 
     def table_name(self, entity: Entity) -> str:
         """destination: schema.table."""
@@ -241,9 +247,15 @@ class DltDestination:
             names = [column.target_name for column in entity.columns]
             types = [column.type for column in entity.columns]
             for row in self._warehouse(entity).rows(names, "NOT _bridge_deleted"):
-                yield tuple(as_python(value, kind) for value, kind in zip(row, types, strict=True))
+                yield tuple(map(as_python, row, types))
 
-    def _copy(self, connection: Any, entity: Entity, *, is_transient: bool) -> str:
+    def _copy(
+        self,
+        connection: Any,
+        entity: Entity,
+        *,
+        is_transient: bool,
+    ) -> str:
         with self._locked():
             warehouse = self._warehouse(entity)
             there = warehouse.types()

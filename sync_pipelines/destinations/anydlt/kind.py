@@ -73,7 +73,9 @@ class DltKind:
                 state="Nothing was changed.",
                 next_command=self.settings_hint,
             )
-        return resolve_secret(given) or "" if given.startswith(("env:", "file:")) else given
+        if given.startswith(("env:", "file:")):
+            return resolve_secret(given) or ""
+        return given
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Refuse anything but credentials."""

@@ -90,12 +90,18 @@ class Warehouse:
         ):
             yield pipeline
 
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        """The SQL client of the destination."""
+        with self._pipeline() as pipeline, pipeline.sql_client() as client:
+            yield client
+
     def types(self) -> dict[str, str]:
         """Types of the table's columns by name, in lower case; empty where there is no table."""
         schema = literal(self.entity.target_schema)
         table = literal(self.entity.target_table)
         where = f"table_schema = {schema} AND table_name = {table}"
-        with self._pipeline() as pipeline, pipeline.sql_client() as client:
+        with self._client() as client:
             rows = client.execute_sql(
                 f"SELECT column_name, data_type FROM information_schema.columns WHERE {where}"
             )
@@ -112,7 +118,7 @@ class Warehouse:
             columns: their names; each is in the table.
             where: SQL without names that need quotes.
         """
-        with self._pipeline() as pipeline, pipeline.sql_client() as client:
+        with self._client() as client:
             names = ", ".join(client.escape_column_name(name) for name in columns)
             with client.execute_query(
                 f"SELECT {names} FROM {self._table(client)} WHERE {where}"
@@ -122,28 +128,24 @@ class Warehouse:
 
     def number(self, statement: str) -> int:
         """The single number of a query; in it `{table}` is the table and `{keys}` the columns of the business key."""
-        with self._pipeline() as pipeline, pipeline.sql_client() as client:
-            keys = [
-                client.escape_column_name(column.target_name)
-                for column in self.entity.business_keys
-            ]
-            rows = client.execute_sql(
-                statement.format(table=self._table(client), keys=", ".join(keys))
-            )
+        with self._client() as client:
+            table = self._table(client)
+            keys = ", ".join(self._keys(client))
+            rows = client.execute_sql(statement.format(table=table, keys=keys))
             return int(rows[0][0])
 
-    def update(self, assignment: str, key: Sequence[str], condition: str) -> None:
+    def update(
+        self,
+        assignment: str,
+        key: Sequence[str],
+        condition: str,
+    ) -> None:
         """Change the row of a key, given as texts."""
-        with self._pipeline() as pipeline, pipeline.sql_client() as client:
-            names = [
-                client.escape_column_name(column.target_name)
-                for column in self.entity.business_keys
-            ]
-            same = [
-                f"CAST({name} AS varchar) = {literal(part)}"
-                for name, part in zip(names, key, strict=True)
-            ]
-            where = " AND ".join([*same, condition])
+        with self._client() as client:
+            conditions = [condition]
+            for name, part in zip(self._keys(client), key, strict=True):
+                conditions.append(f"CAST({name} AS varchar) = {literal(part)}")
+            where = " AND ".join(conditions)
             client.execute_sql(f"UPDATE {self._table(client)} SET {assignment} WHERE {where}")
 
     def alter(self, plan: Callable[[str, Callable[[str], str]], TablePlan]) -> tuple[str, ...]:
@@ -152,7 +154,7 @@ class Warehouse:
         Args:
             plan: makes it from the quoted table and what quotes a column.
         """
-        with self._pipeline() as pipeline, pipeline.sql_client() as client:
+        with self._client() as client:
             planned = plan(self._table(client), client.escape_column_name)
             for statement in planned.statements:
                 client.execute_sql(statement)
@@ -162,7 +164,7 @@ class Warehouse:
 
     def rename(self, other: str) -> None:
         """Give the table another name; dlt then makes a new one under the old name."""
-        with self._pipeline() as pipeline, pipeline.sql_client() as client:
+        with self._client() as client:
             renamed = client.escape_column_name(other)
             client.execute_sql(f"ALTER TABLE {self._table(client)} RENAME TO {renamed}")
             self._forget_schema(client)
@@ -198,13 +200,19 @@ class Warehouse:
                 primary_key=keys,
                 schema_contract=_CONTRACT,
             )
-            info = pipeline.run(resource, schema=dlt.Schema(self._schema_name))
+            schema = dlt.Schema(self._schema_name)
+            info = pipeline.run(resource, schema=schema)
             info.raise_on_failed_jobs()
             return ", ".join(info.loads_ids)
 
     @property
     def _schema_name(self) -> str:
         return f"e{self.entity.uid.hex}"
+
+    def _keys(self, client: Any) -> list[str]:
+        """The quoted columns of the business key."""
+        keys = self.entity.business_keys
+        return [client.escape_column_name(column.target_name) for column in keys]
 
     def _table(self, client: Any) -> str:
         return str(client.make_qualified_table_name(self.entity.target_table))

@@ -45,9 +45,8 @@ OPTIONAL_TYPES = {
 
 def bridge_types(entity: Entity) -> dict[str, str]:
     """Our own columns of an entity's table."""
-    own = {
-        name: kind for name, kind in OPTIONAL_TYPES.items() if name in entity.position.own_columns
-    }
+    wanted = entity.position.own_columns
+    own = {name: kind for name, kind in OPTIONAL_TYPES.items() if name in wanted}
     return BRIDGE_TYPES | own
 
 
@@ -283,7 +282,11 @@ def write_hive(work: Work, statements: HiveStatements) -> dict[str, Any]:
     return _swap(work, statements)
 
 
-def _append(work: Work, statements: HiveStatements, rows: str) -> dict[str, Any]:
+def _append(
+    work: Work,
+    statements: HiveStatements,
+    rows: str,
+) -> dict[str, Any]:
     target = work.place.beside(rows)
 
     def again() -> str | None:

@@ -107,7 +107,8 @@ class Statements:
             gone: condition over t of rows to mark as deleted, None when there are none.
         """
         rules = self.rules
-        changes = assignments(revised_values(self.dialect, self.entity, rules.moves))
+        revised = revised_values(self.dialect, self.entity, rules.moves)
+        changes = assignments(revised)
         inserted = self._inserted()
         delete = ""
         if gone is not None:

@@ -144,21 +144,13 @@ class Session:
             cursor.execute(statement)
             rows = cursor.fetchall()
         except (TrinoConnectionError, requests.RequestException) as error:
-            query_id = getattr(getattr(cursor, "_query", None), "query_id", None)
             raise LostAnswerError(
                 f"Trino at {self.options.location} cannot be reached: {_short(error)}",
-                query_id,
+                _query_id(cursor),
             ) from error
         except (Error, trino.exceptions.HttpError) as error:
-            raise self._translated(
-                error,
-                getattr(getattr(cursor, "_query", None), "query_id", None),
-            ) from error
-        written = (
-            rows[0][0]
-            if cursor.update_type and rows and rows[0] and isinstance(rows[0][0], int)
-            else 0
-        )
+            raise self._translated(error, _query_id(cursor)) from error
+        written = _written(rows) if cursor.update_type else 0
         return Answer(rows, cursor.query_id or "", written)
 
     def query(self, statement: str) -> list[list[Any]]:
@@ -175,7 +167,11 @@ class Session:
         """The single number of a query."""
         return int(self.query(statement)[0][0])
 
-    def _translated(self, error: Exception, query_id: str | None) -> SyncError:
+    def _translated(
+        self,
+        error: Exception,
+        query_id: str | None,
+    ) -> SyncError:
         where = {"trino": self.options.location}
         if (
             isinstance(error, TrinoAuthError)
@@ -196,9 +192,24 @@ class Session:
         return QueryFailedError(f"Trino failed ({name}): {message}", name)
 
 
+def _query_id(cursor: Any) -> str | None:
+    """The id of a query that failed, as far as the client knows it."""
+    query = getattr(cursor, "_query", None)
+    return getattr(query, "query_id", None)
+
+
+def _written(rows: list[list[Any]]) -> int:
+    """The number of rows that a write answers; 0 where it answers none."""
+    if not rows or not rows[0]:
+        return 0
+    number = rows[0][0]
+    return number if isinstance(number, int) else 0
+
+
 def _authentication(options: TrinoOptions) -> trino.auth.Authentication | None:
     if options.password is not None:
-        return trino.auth.BasicAuthentication(options.user, options.password.get_secret_value())
+        password = options.password.get_secret_value()
+        return trino.auth.BasicAuthentication(options.user, password)
     if options.access_token is not None:
         return trino.auth.JWTAuthentication(options.access_token.get_secret_value())
     if options.certificate is not None and options.certificate_key is not None:

@@ -177,7 +177,12 @@ class Staging:
     _tables: list[str] = field(default_factory=list)
     _folders: list[str] = field(default_factory=list)
 
-    def relation(self, part: str, table: pa.Table, fields: list[Field]) -> str:
+    def relation(
+        self,
+        part: str,
+        table: pa.Table,
+        fields: list[Field],
+    ) -> str:
         """Put a table that is in memory where a statement can read it."""
         if table.num_rows <= self.session.options.inline_rows:
             inline = inline_relation(table, fields, hive=self.hive)
@@ -194,7 +199,12 @@ class Staging:
             raise self._storage_error(error) from error
         return self._over_files(part, fields)
 
-    def of_files(self, part: str, files: list[Path], fields: list[Field]) -> str:
+    def of_files(
+        self,
+        part: str,
+        files: list[Path],
+        fields: list[Field],
+    ) -> str:
         """Put Parquet files where a statement can read them."""
         if self.session.options.staging_url is None:
             tables = map(pq.read_table, files)
@@ -282,7 +292,12 @@ class Staging:
                 self._insert(name, chunk, fields)
         return name
 
-    def _insert(self, name: str, chunk: pa.Table, fields: list[Field]) -> None:
+    def _insert(
+        self,
+        name: str,
+        chunk: pa.Table,
+        fields: list[Field],
+    ) -> None:
         inline = inline_relation(chunk, fields, hive=self.hive)
         if inline is not None:
             self.session.execute(f"INSERT INTO {name} SELECT * FROM {inline}")

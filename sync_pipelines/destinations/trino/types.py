@@ -61,7 +61,12 @@ def _decimal(column: ColumnType) -> str | None:
     return "varchar" if column.is_number_text else f"decimal({column.precision},{column.scale})"
 
 
-def from_staged(expression: str, column: ColumnType, *, hive: bool = False) -> str:
+def from_staged(
+    expression: str,
+    column: ColumnType,
+    *,
+    hive: bool = False,
+) -> str:
     """SQL that turns a staged value into the table's type."""
     match column.kind:
         case Kind.BYTES:

@@ -128,7 +128,11 @@ def _is_among(work: Work, ids: list[str]) -> str:
     return f"cast(t._bridge_id AS varchar) IN (SELECT id FROM {relation} g)"
 
 
-def keep_absences(cursor: Any, request: PublishRequest, vanished: Vanished) -> None:
+def keep_absences(
+    cursor: Any,
+    request: PublishRequest,
+    vanished: Vanished,
+) -> None:
     """Remember which rows were missed for the first time, and forget those that are back or gone."""
     if request.mode is not Mode.FULL:
         return
