@@ -6,6 +6,7 @@ recognised is never taken for "one answer is everything".
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,13 +55,19 @@ class Operation:
     key: list[str] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
 
-    def parameter(self, names: Any) -> str | None:
-        """The first query parameter with one of these plain names."""
-        plain_names = {name: plain_name(name) for name in self.query}
+    def parameter(self, names: Set[str]) -> str | None:
+        """The first query parameter, in the order of the document, with one of these plain names."""
+        for name in self.query:
+            if plain_name(name) in names:
+                return name
+        return None
+
+    def preferred(self, names: Sequence[str]) -> str | None:
+        """The query parameter with the first of these plain names that there is."""
         for wanted in names:
-            for name, plain in plain_names.items():
-                if plain == wanted:
-                    return name
+            name = self.parameter({wanted})
+            if name is not None:
+                return name
         return None
 
     def place(self, names: set[str], types: set[str]) -> str | None:
@@ -128,9 +135,9 @@ def _signs(operation: Operation) -> list[str]:
 
 def _size(operation: Operation) -> Pagination:
     """The parameter for a number of records, and the most that it takes; nothing where there is none."""
-    names = [*SIZES, "maxpagesize", "count"]
-    names.remove("first")
-    name = operation.parameter(names)
+    name = operation.parameter(SIZES - {"first"})
+    if name is None:
+        name = operation.preferred(("maxpagesize", "count"))
     if name is None:
         return {}
     largest = operation.query[name].get("maximum")
@@ -158,7 +165,7 @@ def _by_token(operation: Operation) -> Pagination | None:
     path = operation.place(NEXT - LINKS, {"string"})
     if path is None:
         path = operation.place({"cursor"}, {"string"})
-    name = operation.parameter(TOKENS)
+    name = operation.preferred(TOKENS)
     if path is None or name is None:
         return None
     # A number of a page is no token.
@@ -170,7 +177,7 @@ def _by_token(operation: Operation) -> Pagination | None:
 
 def _by_last_record(operation: Operation) -> Pagination | None:
     more = operation.place(MORE, {"boolean"})
-    name = operation.parameter(AFTER_LAST)
+    name = operation.preferred(AFTER_LAST)
     if more is None or name is None:
         return None
     if len(operation.key) != 1 or operation.records == "$":
@@ -202,7 +209,7 @@ def _by_page(operation: Operation) -> Pagination | None:
 def _by_offset(operation: Operation) -> Pagination | None:
     name = operation.parameter(PLAIN_OFFSET)
     if name is None:
-        name = operation.parameter(["start"])
+        name = operation.parameter({"start"})
         if name is None or not _begins_at_zero(operation.query[name]):
             return None
     if operation.types_of(name) - _NUMBERS:

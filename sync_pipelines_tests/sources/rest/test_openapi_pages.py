@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -213,3 +214,10 @@ def test_of_parameters_that_are_needed_the_first_one_that_is_not_given_is_named(
     found = plan(needed, params={"tenant": 1})
     assert "'region'" in found.skipped["GET /customers"]
     assert "customers" in plan(needed, params={"tenant": 1, "region": 2}).endpoints
+
+
+@pytest.mark.parametrize("sizes", itertools.permutations(["per_page", "limit", "top"], 2))
+def test_of_two_sizes_the_first_of_the_document_is_taken(sizes: tuple[str, str]) -> None:
+    """It was another one in another process: the order of a set is not fixed."""
+    planned = plan([query("page"), *map(query, sizes)])
+    assert planned.endpoints["customers"]["pagination"]["size_param"] == sizes[0]
