@@ -271,8 +271,8 @@ class PageDecoder:
             return values
         places_of_lost = pc.indices_nonzero(lost)
         for place in places_of_lost.to_pylist():
-            sent_by_record = sent.setdefault(place, {})
-            sent_by_record[column.name] = values[place]
+            sent_of_record = sent.setdefault(place, {})
+            sent_of_record[column.name] = values[place]
         cut_values: list[Any] = cut.to_pylist()
         return cut_values
 

@@ -156,8 +156,7 @@ class Page:
         raw = self.raw_records
         new = []
         for index, rowversion in enumerate(self.rowversions):
-            place = self.position(index)
-            if rowversion is None and raw[place] not in known:
+            if rowversion is None and raw[self.position(index)] not in known:
                 new.append(index)
         self.keep(new)
         self.rejects = [
@@ -169,16 +168,18 @@ class Page:
 
     def without_rowversion(self) -> set[str]:
         """Texts of the records without rowversion that count."""
-        raw = self.raw_records
-        found = set()
+        places = []
         for index, rowversion in enumerate(self.rowversions):
             if rowversion is None:
-                place = self.position(index)
-                found.add(raw[place])
+                places.append(self.position(index))
         for reject in self.rejects:
             if reject.rowversion is None:
-                found.add(raw[reject.position])
-        return found
+                places.append(reject.position)
+        if not places:
+            # The texts of a page are cut out of it when they are asked for, which costs more than decoding it.
+            return set()
+        raw = self.raw_records
+        return {raw[place] for place in places}
 
     def record_digests(self, rowversion: str) -> list[bytes]:
         """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from sync_pipelines.errors import SupersededRunError
 from sync_pipelines.model.publish import (
-    Position,
     Publication,
     PublishRequest,
+    ReadPosition,
     ReadResult,
     judge_run,
 )
@@ -154,7 +154,7 @@ def _move_entity(
     )
 
 
-def _position_values(position: Position) -> dict[str, Any]:
+def _position_values(position: ReadPosition) -> dict[str, Any]:
     """Where the next read starts, as columns of the entity."""
     marks = [mark.as_json() for mark in position.marks]
     return {

@@ -62,7 +62,7 @@ class CompiledRule:
 
     Attributes:
         columns: names of the columns that it looks at.
-        check: runs by itself over the view of a batch; or None, and `expression` says it.
+        check: runs by itself over the view of a batch; or None where `expression` is the check.
         words: what it asks for, without any value of a record.
         blind: it looks at masked values, so that it cannot be judged any more.
     """

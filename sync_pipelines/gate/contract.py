@@ -1,6 +1,6 @@
 """The contract of an entity, generated from its declared columns and checked by pandera on polars.
 
-Types are exact already (`conform`); the contract adds what concerns whole columns: nulls, lengths and key sizes. Keys
+`batches` makes the types exact; the contract adds what concerns whole columns: nulls, lengths and key sizes. Keys
 that appear twice are no fault of a record (a row moves while we read) and are settled by the publish step.
 """
 

@@ -16,6 +16,7 @@ from sync_pipelines.gate.decision import NO_RULE
 from sync_pipelines.gate.dmn.feel import UnaryTests
 from sync_pipelines.gate.judge import Gate
 from sync_pipelines.gate.levels import PASS
+from sync_pipelines.gate.reasons import missing_fields
 
 VERDICTS = ("pass", "review", "reject")
 MAX_TOGETHER = 4
@@ -61,7 +62,7 @@ def explain(gate: Gate, batch: pa.Table) -> Explanation:
         verdict=VERDICTS[decided["level"]],
         score=decided["_score"],
         rules=_rules(gate, row),
-        missing=_missing(gate, row),
+        missing=missing_fields(gate.definition, row),
         chosen=None if chosen in (None, NO_RULE) else chosen + 1,
         table=gate.decision.file if gate.decision else None,
         reason="",
@@ -87,14 +88,6 @@ def _rules(gate: Gate, row: Row) -> list[Row]:
         }
         rules.append(shown)
     return rules
-
-
-def _missing(gate: Gate, row: Row) -> list[str]:
-    missing = []
-    for index, name in enumerate(gate.definition.required):
-        if not row[f"q{index}"]:
-            missing.append(name)
-    return missing
 
 
 def _remedies(

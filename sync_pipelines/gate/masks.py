@@ -141,15 +141,20 @@ class Masks:
         return pa.array(digests, _TEXT).take(encoded.indices)
 
     def hide_key(self, key: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """The canonical texts of a business key with its hashed parts hashed, equal to what the table holds."""
+        """The canonical texts of a business key with its hashed parts hashed, equal to what the table holds.
+
+        Raises:
+            ValueError: the key has more or fewer parts than the entity's business key has columns.
+        """
         if key is None:
             return None
-        parts = list(key)
-        for place, column in enumerate(self.entity.business_keys):
+        parts = []
+        for text, column in zip(key, self.entity.business_keys, strict=True):
+            part = text
             if column.name in self.keys:
-                clear = from_canonical([key[place]], column.type)
-                hashed = self._hashed(column.name, clear)
-                parts[place] = hashed[0].as_py()
+                clear = from_canonical([text], column.type)
+                part = self._hashed(column.name, clear)[0].as_py()
+            parts.append(part)
         return tuple(parts)
 
     def hide_reason(self, column: str | None, reason: str) -> str:

@@ -19,6 +19,15 @@ Row = Mapping[str, Any]
 """A record's bits, score, chosen rule and level."""
 
 
+def missing_fields(definition: GateFile, row: Row) -> list[str]:
+    """The required fields that a record does not have."""
+    missing = []
+    for index, name in enumerate(definition.required):
+        if not row[f"q{index}"]:
+            missing.append(name)
+    return missing
+
+
 @dataclass(frozen=True)
 class Reasons:
     """The reasons that a gate can give."""
@@ -30,7 +39,7 @@ class Reasons:
     def reason(self, row: Row) -> tuple[str | None, str]:
         """The column to look at first, and the reason."""
         failed = self._failed(row)
-        missing = self._missing(row)
+        missing = missing_fields(self.definition, row)
         guilty, parts = self._guilty(row, failed)
         if missing:
             parts.append(f"Required, but missing: {', '.join(missing)}.")
@@ -51,13 +60,6 @@ class Reasons:
             if not row[f"r{index}"]:
                 failed.append(rule)
         return failed
-
-    def _missing(self, row: Row) -> list[str]:
-        missing = []
-        for index, name in enumerate(self.definition.required):
-            if not row[f"q{index}"]:
-                missing.append(name)
-        return missing
 
     def _guilty(
         self,

@@ -10,7 +10,6 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
-    PositiveInt,
     ValidationError,
 )
 
@@ -20,6 +19,7 @@ MAX_RECORD_BYTES = 32 * 1024 * 1024
 # PostgreSQL takes a row of less than 1 GB as text, and the quarantine writes two letters a byte.
 MAX_KEPT_RECORD_BYTES = 256 * 1024 * 1024
 Bytes = Annotated[int, Field(ge=1024)]
+Count = Annotated[int, Field(ge=1)]
 Entities = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -50,7 +50,7 @@ class HttpLimits(BaseModel):
     max_document_bytes: Bytes = 32 * 1024 * 1024
     max_ratio: int = Field(200, ge=2)
     requests_per_second: PositiveFloat | None = None
-    max_connections: PositiveInt = 10
+    max_connections: Count = 10
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any], **defaults: Any) -> HttpLimits:
@@ -88,7 +88,7 @@ class RunLimits(BaseModel):
     max_entities_per_run: Entities | None = None
     max_concurrent_entities: Entities | None = None
     probe_interval_seconds: PositiveFloat | None = None
-    max_run_rows: PositiveInt | None = None
+    max_run_rows: Count | None = None
     max_run_bytes: Bytes | None = None
     max_run_seconds: PositiveFloat | None = None
     rejected_severity: Literal["warn", "error"] | None = None

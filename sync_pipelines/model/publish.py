@@ -42,7 +42,7 @@ class PublishRequest:
 
 
 @dataclass(frozen=True)
-class Position:
+class ReadPosition:
     """Where the next read starts, and what it rests on.
 
     Attributes:
@@ -90,7 +90,7 @@ class ReadResult:
     fetched: int
     reread: int
     rejected: int
-    position: Position = Position()
+    position: ReadPosition = ReadPosition()
     keyset: bool = True
     in_order: bool = True
     moved: bool = False

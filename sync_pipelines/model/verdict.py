@@ -79,13 +79,13 @@ def plan_verdict(
         )
     share = rejected / judged if judged else 0.0
     if judged >= limits.min_records and share > limits.max_share:
-        said = (
+        message = (
             f"{rejected} of {judged} records were rejected ({share:.1%}, allowed {limits.max_share:.1%});"
             " the others are in the table."
         )
-        return Verdict(RunStatus.REJECTED, said, command)
+        return Verdict(RunStatus.REJECTED, message, command)
     if held_deletions:
-        said = (
+        message = (
             f"A full read misses {held_deletions} of {live_before} live rows, more than the share of"
             f" {entity.policy.max_vanished_share:g} that may vanish at once. They stay until somebody decides;"
             " what is new or changed is in the table."
@@ -93,5 +93,5 @@ def plan_verdict(
         accept = (
             f"sync-pipelines sync {entity.path} --full-refresh --accept-vanished, if it is true"
         )
-        return Verdict(RunStatus.INCOMPLETE, said, accept)
+        return Verdict(RunStatus.INCOMPLETE, message, accept)
     return Verdict()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sync_pipelines.model.entity import Connector
     from sync_pipelines.settings import Settings
 
-# What opens our own databases and stores goes to no source because a file says so.
+# What opens our own databases and stores goes to no source, whatever a connector file asks for.
 OUR_SECRETS = frozenset(
     {
         "POSTGRES_URL",

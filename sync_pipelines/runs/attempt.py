@@ -20,7 +20,13 @@ from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.spools import RunFolder
 from sync_pipelines.gate.tally import Tally
 from sync_pipelines.model.due import plan_next
-from sync_pipelines.model.publish import NextDue, Position, Publication, PublishRequest, ReadResult
+from sync_pipelines.model.publish import (
+    NextDue,
+    Publication,
+    PublishRequest,
+    ReadPosition,
+    ReadResult,
+)
 from sync_pipelines.model.run import Ledger, Mode, RunStatus, is_published
 from sync_pipelines.model.verdict import RejectionLimits, Verdict
 from sync_pipelines.runs.checkpoint import plan_checkpoint
@@ -178,7 +184,7 @@ def _read_result(attempt: Attempt) -> ReadResult:
     )
 
 
-def _position_after(attempt: Attempt) -> tuple[Position, bool]:
+def _position_after(attempt: Attempt) -> tuple[ReadPosition, bool]:
     """Where the next read starts, and whether the source has moved since the last one."""
     run = attempt.run
     reading = attempt.extraction.reading
@@ -186,12 +192,12 @@ def _position_after(attempt: Attempt) -> tuple[Position, bool]:
     before = entity.position
     codec = reading.codec or before.cursor_codec
     if run.released:
-        return Position(before.cursor, codec, before.cursor_marks), False
+        return ReadPosition(before.cursor, codec, before.cursor_marks), False
     if not attempt.keyset:
-        return Position(None, codec), False
+        return ReadPosition(None, codec), False
     checkpoint = plan_checkpoint(entity, run.mode, reading, run.started_at, run.elapsed_seconds)
     run.warnings += checkpoint.warnings
-    position = Position(
+    position = ReadPosition(
         checkpoint.cursor, codec, checkpoint.marks, checkpoint.seen, checkpoint.seen_is_sure
     )
     has_moved = checkpoint.seen is not None and checkpoint.seen != before.seen_rowversion

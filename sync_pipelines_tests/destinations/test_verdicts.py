@@ -18,7 +18,7 @@ from sync_pipelines.destinations.verdicts import (
 )
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import REVIEW_COLUMN, Column, DeltaStrategy, Entity
-from sync_pipelines.model.publish import Position, PublishRequest, ReadResult
+from sync_pipelines.model.publish import PublishRequest, ReadPosition, ReadResult
 from sync_pipelines.model.run import Mode
 
 COLUMNS = (Column("id", "INTEGER", False, True), Column("note", "TEXT"))
@@ -33,7 +33,7 @@ def request(mode: Mode, *, released: bool = False, entity: Entity = ENTITY) -> P
 
 def read(*, keyset: bool = True) -> ReadResult:
     return ReadResult(
-        fetched=1, reread=0, rejected=0, position=Position(codec=Codec.TEXT), keyset=keyset
+        fetched=1, reread=0, rejected=0, position=ReadPosition(codec=Codec.TEXT), keyset=keyset
     )
 
 

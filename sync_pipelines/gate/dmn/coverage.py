@@ -85,11 +85,10 @@ def _frame_of_cases(table: DecisionTable, axes: list[list[Value]]) -> DataFrame:
     """Every combination of examples as i0, i1, …, the rules that match it as m0, m1, …, and the chosen rule."""
     combinations = itertools.product(*axes)
     columns = zip(*combinations, strict=True)
-    series = []
-    for index, values in enumerate(columns):
-        dtype = POLARS[table.inputs[index].kind]
-        series.append(Series(f"i{index}", values, dtype))
-    cases = DataFrame(series)
+    values = {f"i{index}": list(column) for index, column in enumerate(columns)}
+    # Without any combination the columns are there all the same.
+    schema = {f"i{index}": POLARS[one.kind] for index, one in enumerate(table.inputs)}
+    cases = DataFrame(values, schema=schema)
     hits = cases.select(table.matches())
     chosen = hits.select(chosen=table.chosen())
     return pl.concat([cases, hits, chosen], how="horizontal")
@@ -176,12 +175,11 @@ def _silent(table: DecisionTable, frame: DataFrame) -> Iterator[Finding]:
     single = table.policy in (HitPolicy.FIRST, HitPolicy.PRIORITY)
     for number in range(len(table.rules)):
         shown_number = number + 1
-        cases = frame.filter(matched(number))
-        if cases.is_empty():
+        if not frame[f"m{number}"].any():
             what = f"Rule {shown_number} matches nothing."
             yield Finding(False, what, (shown_number,))
-        elif single and number not in cases["chosen"]:
-            row = cases.row(0, named=True)
+        elif single and not (frame["chosen"] == number).any():
+            row = frame.filter(matched(number)).row(0, named=True)
             earlier = row["chosen"] + 1
             yield Finding(
                 False,

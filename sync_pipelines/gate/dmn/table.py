@@ -89,19 +89,18 @@ class DecisionTable:
     def precedence(self) -> list[int]:
         """Rules in the order in which the first match wins."""
         order = list(range(len(self.rules)))
-        if self.policy is HitPolicy.PRIORITY:
-            order.sort(key=self._ranks)
-        return order
+        if self.policy is not HitPolicy.PRIORITY:
+            return order
+        # By output, the rank of each of its values, 0 for the most important one.
+        ranks = [
+            {value: rank for rank, value in enumerate(output.values)} for output in self.outputs
+        ]
 
-    def _ranks(self, number: int) -> list[int]:
-        """The rank of each answer of a rule among the output values, 0 for the most important one."""
-        answers = self.rules[number].outputs
-        ranks = []
-        for place, output in enumerate(self.outputs):
-            rank_of = {value: rank for rank, value in enumerate(output.values)}
-            rank = rank_of.get(answers[place], len(rank_of))
-            ranks.append(rank)
-        return ranks
+        def ranks_of(number: int) -> list[int]:
+            answers = zip(ranks, self.rules[number].outputs, strict=True)
+            return [rank_of.get(value, len(rank_of)) for rank_of, value in answers]
+
+        return sorted(order, key=ranks_of)
 
     def chosen(self) -> Expr:
         """Number of the rule that answers, from 0, over the columns m0, m1, …; null where none does, or too many do.
@@ -191,10 +190,12 @@ def _all_cells_match(rule: TableRule) -> Expr:
     """Whether the inputs i0, i1, … meet all conditions of a rule."""
     cells = []
     for index, test in enumerate(rule.tests):
-        if test.tests or index == 0:
-            # The first one counts in any case: it gives as many values as there are rows.
+        if test.tests:
             value = pl.col(f"i{index}")
             cells.append(test.expression(value))
+    if not cells:
+        # A rule without conditions gives as many values as there are rows.
+        cells.append(rule.tests[0].expression(pl.col("i0")))
     return pl.all_horizontal(cells)
 
 

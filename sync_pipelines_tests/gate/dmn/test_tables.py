@@ -420,3 +420,18 @@ def test_the_proof_asks_about_values_that_the_type_has(
     one: Input, cells: tuple[str, ...], found: list[str]
 ) -> None:
     assert gaps(one, *cells) == found
+
+
+@pytest.mark.parametrize(
+    ("one", "cell"),
+    [
+        (Input("n", "number", parse_tests("[1.2..1.8]"), step=1.0), "1.5"),
+        (Input("t", "string", parse_tests('"ABC", "XYZ"'), longest=2), '"ABC"'),
+        (Input("b", "boolean", parse_tests("null")), "true"),
+    ],
+)
+def test_of_an_input_that_can_have_no_value_the_rule_matches_nothing(one: Input, cell: str) -> None:
+    """The proof has no case at all then, and keeps its columns all the same."""
+    rules = (TableRule((parse_tests(cell),), ("pass",)),)
+    table = DecisionTable("t", HitPolicy.UNIQUE, (one,), (Output("v"),), rules)
+    assert [finding.what for finding in examine(table)] == ["Rule 1 matches nothing."]
