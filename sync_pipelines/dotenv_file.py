@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values, load_dotenv
 
-# Names that came from the file, for child processes: in their environment nothing tells them from those of the shell,
-# which win.
+# Names that came from the file, for child processes: in their environment they look like those of the shell, which
+# win.
 NAMES_VARIABLE = "SYNC_PIPELINES_DOTENV_NAMES"
 _lock = threading.Lock()
 

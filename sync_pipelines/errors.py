@@ -79,7 +79,7 @@ class SyncError(Exception):
         code: what kind of error it is, for programs; it stays when a class or a text is changed.
         status: HTTP status of the source's answer, where there was one.
         answered: True where the source answered, even by a refusal; False where it did not, or only that it is too
-            busy; None where it was not asked, or where nobody knows.
+            busy; None where it was not asked, or where it is not known.
         excerpt: how the answer begins, which `what` ends with; None where it does not quote the answer.
         without_excerpt: `what` without that.
         where: place of the failure, for example {"connector": "erp", "entity": "items", "page": 7, "key": "A1"}.

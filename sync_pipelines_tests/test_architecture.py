@@ -20,7 +20,7 @@ BASE = {"errors", "secrets", "dotenv_file", "settings", "logs"}
 # A connection is checked against what the settings allow, and the settings parse such texts.
 # The types meet nowhere else.
 BOTH_WAYS_BY_TYPE = {("network", "settings")}
-STANDS_ONCE = ("destination.py", "files.py", "gates.py", "plan.py", "session.py", "source.py")
+USED_ONCE = ("destination.py", "files.py", "gates.py", "plan.py", "session.py", "source.py")
 
 
 class Arrow(NamedTuple):
@@ -134,8 +134,8 @@ def test_what_all_folders_use_imports_no_folder_above_the_files() -> None:
     assert used - below <= {None}
 
 
-@pytest.mark.parametrize("name", STANDS_ONCE)
-def test_a_name_that_says_what_a_module_is_stands_once(name: str) -> None:
+@pytest.mark.parametrize("name", USED_ONCE)
+def test_a_descriptive_module_name_is_used_once(name: str) -> None:
     assert Counter(path.name for path in MODULES.values())[name] <= 1
 
 

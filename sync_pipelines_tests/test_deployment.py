@@ -157,11 +157,11 @@ def help_of(*words: str) -> str:
         Path(sys.executable) if words[0] == "python" else Path(sys.executable).with_name(words[0])
     )
     assert command.exists(), words
-    told = subprocess.run(
+    printed = subprocess.run(
         [command, *words[1:], "--help"], capture_output=True, text=True, timeout=120
     )
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    assert printed.returncode == 0, printed.stderr
+    return printed.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -177,9 +177,11 @@ def test_every_command_and_option_exists_in_what_the_image_installs(command: lis
         (place for place, word in enumerate(command) if place >= start and word.startswith("-")),
         len(command),
     )
-    told = help_of(*command[:first_option])
+    printed = help_of(*command[:first_option])
     for word in command[first_option:]:
-        assert not word.startswith("-") or re.search(rf"(^|[\s,]){re.escape(word)}\b", told), word
+        assert not word.startswith("-") or re.search(rf"(^|[\s,]){re.escape(word)}\b", printed), (
+            word
+        )
         if word.endswith(".yaml"):
             assert (PROJECT / "deploy" / word).exists()
         if word.startswith("sync_pipelines."):

@@ -261,7 +261,7 @@ def test_a_view_on_the_table_survives_every_change_that_can_be_followed(world: W
     world.assert_equal_to_truth()
 
 
-def test_a_view_that_stands_in_the_way_of_a_wider_type_is_made_anew(world: World) -> None:
+def test_a_view_that_blocks_a_wider_type_is_made_anew(world: World) -> None:
     table = settled_items(world)
     world.sql("CREATE VIEW erp.seen AS SELECT stock FROM erp.items")
     table.change_column("stock", "BIGINT")

@@ -26,7 +26,7 @@ CLASSES = [
 TREE = re.findall(r"^[ │├└─]*?(\w+Error)\b", errors.__doc__ or "", re.MULTILINE)
 
 
-def test_every_class_stands_once_in_the_tree_of_the_docstring() -> None:
+def test_every_class_is_once_in_the_tree_of_the_docstring() -> None:
     assert sorted(TREE) == sorted(one.__name__ for one in CLASSES)
 
 

@@ -194,7 +194,7 @@ def test_the_row_count_carried_forward_equals_the_counted_one(world: World) -> N
     assert world.sync().row_count == 14 == len(world.rows())
 
 
-def test_a_run_that_was_told_to_wait_for_a_person_names_the_way_out(world: World) -> None:
+def test_a_run_that_waits_for_a_person_names_the_way_out(world: World) -> None:
     world.add_items(3)
     world.sync()
     world.store.remove("items")

@@ -205,7 +205,7 @@ def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled
         ("release", "ada", "seen by hand"),
         ("fix", "ada", "seen by hand"),
     ]
-    # The source sends the bad record again: the fix stands, in table and list.
+    # The source sends the bad record again: the fix stays, in table and list.
     any_world.sync(full_refresh=True)
     assert any_world.quarantine() == []
     assert str(any_world.rows()[("A00002",)]["weight_per_unit"]) == "7.125"

@@ -303,7 +303,7 @@ def test_quarantine_is_masked_once_although_the_read_begins_anew(world: World) -
     )
 
 
-def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_told_nowhere(
+def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_shown_nowhere(
     any_world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

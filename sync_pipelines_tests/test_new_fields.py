@@ -65,7 +65,7 @@ def test_a_column_that_is_new_while_the_run_follows_another_is_followed_too(worl
     world.assert_equal_to_truth()
 
 
-def test_a_field_that_the_source_does_not_declare_is_told_and_asked_for_once(world: World) -> None:
+def test_a_field_that_the_source_does_not_declare_is_named_and_asked_for_once(world: World) -> None:
     table = world.add_items(5)
     table.put_raw(("A00003",), b'{"item_number": "A00003", "surprise": 1}')
     before = asked_for_descriptions(world)
@@ -82,7 +82,7 @@ def test_a_field_that_the_source_does_not_declare_is_told_and_asked_for_once(wor
     assert asked_for_descriptions(world) == before + 2, "another one is new although one is known"
 
 
-def test_a_new_column_that_needs_a_decision_as_well_is_told(world: World) -> None:
+def test_a_new_column_that_needs_a_decision_as_well_is_named(world: World) -> None:
     table = world.add_items(5)
     world.sync()
     table.add_column(TwinColumn("colour", "VARCHAR(20)"), "red")

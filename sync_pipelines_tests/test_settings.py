@@ -83,7 +83,7 @@ def test_nothing_set_means_the_embedded_database() -> None:
         ("ENTITY_WAIT_SECONDS", "canary"),
     ],
 )
-def test_a_bad_value_is_told_by_its_variable_and_never_repeated(
+def test_a_bad_value_is_named_by_its_variable_and_never_repeated(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -95,7 +95,7 @@ def test_a_bad_value_is_told_by_its_variable_and_never_repeated(
     assert caught.value.exit_code == 2
 
 
-def test_all_bad_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_PAGE_SIZE", "x")
     monkeypatch.setenv("API_TRIES", "x")
     with pytest.raises(SettingsError, match=r"MAX_PAGE_SIZE.*API_TRIES"):

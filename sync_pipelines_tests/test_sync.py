@@ -71,17 +71,17 @@ def test_an_error_of_megabytes_is_kept_by_its_beginning(world: World) -> None:
     assert len(run["error_message"]) + len(run["error_details"]["what"]) < 50_000
 
 
-def test_a_release_that_fails_leaves_the_entity_as_it_stands(
+def test_a_release_that_fails_leaves_the_entity_as_it_is(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = world.add_items(12)
     table.put_raw(("A00001",), b'{"item_number": "A00001", "weight_per_unit": "much"}')
     world.sync()
-    stands = (
+    outcome = (
         "SELECT last_sync_status, last_sync_at, last_success_at, next_due_at, consecutive_failures FROM"
         " bridge.entities"
     )
-    before = world.sql(stands)
+    before = world.sql(outcome)
     (row,) = world.quarantine()
     monkeypatch.setattr("sync_pipelines.runs.attempt.load_batches", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -89,4 +89,4 @@ def test_a_release_that_fails_leaves_the_entity_as_it_stands(
             world.database, [row["uid"]], author="ada", reason="asked", settings=world.settings
         )
     assert world.runs()[0]["status"] == "failed"
-    assert world.sql(stands) == before
+    assert world.sql(outcome) == before

@@ -82,13 +82,13 @@ def trino_of_session() -> TrinoPlace:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
             _start(folder, ready)
-    told = json.loads(ready.read_text())
-    if "error" in told:
-        message = f"TRINO IS NOT TESTED HERE: {told['error']}"
+    answer = json.loads(ready.read_text())
+    if "error" in answer:
+        message = f"TRINO IS NOT TESTED HERE: {answer['error']}"
         if os.environ.get("REQUIRE_TRINO"):
             pytest.fail(message)
         pytest.skip(message)
-    return TrinoPlace(told["port"], Path(told["lake"]))
+    return TrinoPlace(answer["port"], Path(answer["lake"]))
 
 
 def _start(folder: Path, ready: Path) -> None:

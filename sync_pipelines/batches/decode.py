@@ -137,7 +137,7 @@ class PageDecoder:
                 page = self._decode_fast(number, located, reader, lax=True)
             except NOT_TYPED:
                 return None
-            # Only undeclared fields stood in the way: name them once, then read on and look for others.
+            # Only undeclared fields failed the read: name them once, then read on and look for others.
             undeclared = layout.keep_located(located).undeclared
             page.undeclared = _shown(undeclared.keys())
             reader.pass_over(undeclared.values())
@@ -166,7 +166,7 @@ class PageDecoder:
             page = self._decode_fast(number, body, reader, lax=True)
         except NOT_TYPED:
             return self._decode_slow(number, body)
-        # Only undeclared fields stood in the way: name them once, then read on and look for others.
+        # Only undeclared fields failed the read: name them once, then read on and look for others.
         exact = self._decode_slow(number, body)
         page.undeclared = exact.undeclared
         reader.pass_over((DATA, name) for name in self._unknown)

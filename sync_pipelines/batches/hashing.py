@@ -33,7 +33,7 @@ def content_hashes(
     """MD5 of each row's canonical text, as 32 hex digits.
 
     The text joins Arrow's string form of every column with \\x1f; both control characters are escaped inside values
-    and null has a form of its own, so that different rows never share a text.
+    and null has a form that no text has, so that different rows never share a text.
 
     Args:
         columns: equally long arrays in the declared order.

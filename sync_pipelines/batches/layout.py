@@ -1,4 +1,4 @@
-"""Where an answer has its records, and where a record has its values: what a kind of source tells the decoder."""
+"""Where an answer has its records, and where a record has its values: what the decoder needs of a source."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from sync_pipelines.batches.typed import TypedReader
 
 
 def digest_of(text: bytes) -> bytes:
-    """What tells texts apart within one run."""
+    """A digest by which different texts are distinguished within one run."""
     return hashlib.blake2b(text, digest_size=16).digest()
 
 
@@ -57,7 +57,7 @@ class Page:
 
     @cached_property
     def digest(self) -> bytes:
-        """Digest of the records as they came, to tell pages apart."""
+        """Digest of the records as they came; pages with the same one are the same."""
         return digest_of(self.body)
 
     @cached_property

@@ -428,9 +428,9 @@ def shallow_members(text: str, inside: str | None = None) -> dict[str, Any]:
 
 
 def fingerprint_of(record: bytes) -> str:
-    """What tells quarantined records apart.
+    """A digest by which quarantined records are distinguished.
 
-    Of the record as it is kept, so that it gives nothing away that the record hides.
+    It is of the record as it is kept, so that it gives nothing away that the record hides.
     """
     return hashlib.sha256(record).hexdigest()
 

@@ -26,7 +26,7 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def is_cut(record: bytes) -> bool:
-    """Whether something was left out of a record; one with such a text of its own counts as cut, too."""
+    """Whether something was left out of a record; one that the source sent with such a text counts as cut, too."""
     return _LEFT_OUT_JSON in record
 
 

@@ -1,6 +1,6 @@
 """Records as the source sent them, of those that PostgreSQL may refuse after their page is gone.
 
-Whether a row fits a page of PostgreSQL, or a value into jsonb, only PostgreSQL can tell, and it does so when the run
+Whether a row fits a page of PostgreSQL, or a value into jsonb, only PostgreSQL decides, and only when the run
 publishes.
 Records that are large enough for it are kept until then, so that the quarantine gets them byte for byte.
 """

@@ -57,7 +57,7 @@ def session_url(
     Args:
         url: libpq URL or connection string; its own options win over PATIENCE only.
         search_path: schemas by comma; `public` when None, where functions of triggers may look for their tables.
-        server_version: as libpq gives it; 0 where nobody knows yet.
+        server_version: as libpq gives it; 0 where it is not known yet.
     """
     own = str(conninfo_to_dict(url).get("options") or "")
     return make_conninfo(

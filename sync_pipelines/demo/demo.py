@@ -230,7 +230,7 @@ def _prepare(work: _Demo) -> None:
 
 
 def _round(work: _Demo, title: str) -> None:
-    """Materialize all assets of the connector with Dagster, in a process of its own."""
+    """Materialize all assets of the connector with Dagster, in a child process."""
     say(f"{title} (dagster job execute -j sync_{NAME})", "bold", stderr=True)
     first = not work.rounds
     totals = {
@@ -256,7 +256,7 @@ def _round(work: _Demo, title: str) -> None:
 
 
 def _full_round(work: _Demo, title: str) -> None:
-    """Read what lost rows whole, in this process; rowversions alone cannot tell that a row is gone."""
+    """Read what lost rows whole, in this process; rowversions alone do not show that a row is gone."""
     # Deferred: dlt takes more than a second, and only this step of the demo needs it.
     from sync_pipelines.runs.sync import sync_entity
 
@@ -345,7 +345,13 @@ def _prove(work: _Demo, *, as_json: bool) -> list[Proof]:
                 "equal, value by value",
             ),
             [
-                (proof.path, proof.stored, proof.held, proof.at_source, "✓" if proof.equal else "✗")
+                (
+                    proof.path,
+                    proof.stored,
+                    proof.quarantined,
+                    proof.at_source,
+                    "✓" if proof.equal else "✗",
+                )
                 for proof in proofs
             ],
             right=("rows in the table", "in quarantine", "records at the source"),

@@ -26,14 +26,14 @@ class Proof:
 
     Attributes:
         stored: live rows of the table.
-        held: records at the source that are in quarantine instead.
+        quarantined: records at the source that are in quarantine instead.
         at_source: records at the source.
         equal: rows and quarantined records together are the source, value by value.
     """
 
     path: str
     stored: int
-    held: int
+    quarantined: int
     at_source: int
     equal: bool
 
@@ -42,7 +42,7 @@ def prove(database: Database, source: Source, entity: Entity) -> Proof:
     """Compare a table, plus what quarantine holds, with the source."""
     with ThreadPoolExecutor(1) as pool:
         truth = pool.submit(source.truth, entity.slug)
-        lines, held = _lines(database, entity)
+        lines, quarantined = _lines(database, entity)
         lines.sort()
         digest = hashlib.md5(usedforsecurity=False)
         for line in lines:
@@ -50,8 +50,8 @@ def prove(database: Database, source: Source, entity: Entity) -> Proof:
         count, md5 = truth.result()
     return Proof(
         path=entity.path,
-        stored=len(lines) - held,
-        held=held,
+        stored=len(lines) - quarantined,
+        quarantined=quarantined,
         at_source=count,
         equal=len(lines) == count and digest.hexdigest() == md5,
     )
@@ -59,15 +59,15 @@ def prove(database: Database, source: Source, entity: Entity) -> Proof:
 
 def _lines(database: Database, entity: Entity) -> tuple[list[bytes], int]:
     keys = [column.name for column in entity.business_keys]
-    held = _held(database, entity, keys)
+    quarantined = _quarantined(database, entity, keys)
     lines = []
     for record in _records(database, entity):
         key = tuple(record[name] for name in keys)
-        held.pop(key, None)
+        quarantined.pop(key, None)
         lines.append(canonical_line(key, record))
-    for key, record in held.items():
+    for key, record in quarantined.items():
         lines.append(canonical_line(key, record))
-    return lines, len(held)
+    return lines, len(quarantined)
 
 
 def _records(database: Database, entity: Entity) -> Iterator[Record]:
@@ -89,20 +89,20 @@ def _records(database: Database, entity: Entity) -> Iterator[Record]:
         yield record
 
 
-def _held(database: Database, entity: Entity, keys: list[str]) -> dict[Key, Record]:
+def _quarantined(database: Database, entity: Entity, keys: list[str]) -> dict[Key, Record]:
     """The newest quarantined record of each key, as the source sent it."""
     with database.connect() as connection:
         rows = connection.execute(
             "SELECT record FROM quarantine WHERE entity_uid = %s ORDER BY last_seen_at, rowversion",
             [entity.uid],
         ).fetchall()
-    held = {}
+    quarantined = {}
     for row in rows:
         sent = decode_json(bytes(row["record"]))
         record = sent["data"]
         key = tuple(record[name] for name in keys)
-        held[key] = record
-    return held
+        quarantined[key] = record
+    return quarantined
 
 
 def _moment(value: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The demo's source: the twin in a process of its own, and its control endpoints."""
+"""The demo's source: the twin in a child process, and its control endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `demo --trino` does beside the demo: a real Trino in a process of its own, and a look into it."""
+"""What `demo --trino` does beside the demo: a real Trino in a child process, and a look into it."""
 
 from __future__ import annotations
 

@@ -39,5 +39,5 @@ def columns_to_clear(
 
 
 def distrust_cleared(table: str) -> str:
-    """The statement after which every row is compared by content: its hash still tells of the clear values."""
+    """The statement after which every row is compared by content: its hash is still of the clear values."""
     return distrust_hashes(table, is_trusted())

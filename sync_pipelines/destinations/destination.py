@@ -107,7 +107,7 @@ class Destination(Protocol):
         """Publish what was read, which may be nothing: rows, ledger, quarantine, reviews and cursor, all or none.
 
         Raises:
-            SyncError: nothing of it happened, or the run's row tells that it did.
+            SyncError: nothing of it happened, or the run's row records that it did.
         """
 
     def all_unchanged(

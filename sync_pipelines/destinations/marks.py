@@ -1,6 +1,6 @@
 """Which rows are marked because their newest record was rejected; a good record of the key takes the mark off.
 
-A reader tells the last good version from a current one by the mark.
+By the mark a reader sees that a row is the last good version and not the current one.
 """
 
 from __future__ import annotations

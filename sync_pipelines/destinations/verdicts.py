@@ -148,7 +148,7 @@ def age_among_records(
 
 
 def row_is_newer(dialect: Dialect, codec: Codec | None) -> str | None:
-    """A condition: the row t orders above the record s; None when nothing tells."""
+    """A condition: the row t orders above the record s; None when they have no order."""
     theirs = order_of(dialect, codec, "s.rowversion")
     ours = order_of(dialect, codec, "t._bridge_rowversion")
     return None if theirs is None else f"coalesce({theirs} < {ours}, false)"

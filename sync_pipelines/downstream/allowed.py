@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-# Functions of PostgreSQL that only compute; sqlglot knows most others by a class of their own.
+# Functions of PostgreSQL that only compute; sqlglot knows most others by a class for each.
 _NAMES = """
 abs acos acosd acosh age any_value array array_agg array_append array_cat array_dims array_fill array_length
 array_lower array_ndims array_position array_positions array_prepend array_remove array_replace array_to_json

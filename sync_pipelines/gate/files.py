@@ -101,7 +101,7 @@ def _stamp(
     path: Path,
     definition: GateFile,
 ) -> tuple[Any, ...]:
-    """What tells whether a gate's files changed: its own, its table, and the rules in Python."""
+    """Path, time and size of a gate's files (its own, its table, the rules in Python): they differ after a change."""
     files = [path]
     if definition.decision is not None:
         files.append(path.parent / definition.decision.file)
@@ -312,7 +312,7 @@ def _source(
     return pl.col(_FACTS[fact]), fact
 
 
-# The doubles that a table is proven with cannot tell finer steps apart.
+# The doubles that a table is proven with do not resolve finer steps.
 _PROVABLE_SCALE = 9
 
 

@@ -248,7 +248,7 @@ def subtract_seconds(
     """The rowversion `seconds` and one granule earlier, in the same notation.
 
     Args:
-        codec: one that tells time.
+        codec: one whose rowversions are times.
         rowversion: the rowversion to start from.
         seconds: duration; rounded up to whole seconds.
     """
@@ -301,7 +301,7 @@ def seconds_between(
     earlier: str,
     later: str,
 ) -> float | None:
-    """Seconds from one rowversion to another; None when either does not tell time."""
+    """Seconds from one rowversion to another; None when either is no time."""
     first = _moment(codec, earlier)
     second = _moment(codec, later)
     if first is None or second is None:

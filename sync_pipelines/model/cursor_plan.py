@@ -43,7 +43,7 @@ def plan_cursor(
 
     A rowversion may be assigned up to `lookback_seconds` before its row becomes visible. Safe positions are
     (a) the current cursor, (b) the newest mark that is at least the lookback older than this read's
-    start, since this read saw whatever was committed late below it, (c) for codecs that tell time, the last
+    start, since this read saw whatever was committed late below it, (c) for codecs of times, the last
     rowversion less the read's duration, the lookback and one granule: no clock but a stopwatch is involved.
     A mark counts only up to the last rowversion of this read: an answer that was empty by mistake proves nothing.
     A rowversion more than a day in the future is no time of a write and moves nothing. With a lookback of zero the

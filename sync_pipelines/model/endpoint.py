@@ -24,7 +24,7 @@ _OWN_TABLES_OF_POSTGRES = ("pg_", "information_schema.")
 
 
 class CursorDeclaration(StrictModel):
-    """How an endpoint tells what changed.
+    """How an endpoint is asked for what changed.
 
     Attributes:
         field: column (name in the table) that grows with every change.
@@ -161,7 +161,7 @@ class Endpoint(StrictModel):
         fields: of the columns, only these, beside key and cursor; the source gets them in `fields_param`, if that is
             given.
         mapping: field (dots lead into nested objects) -> column.
-        flatten: nested objects become columns of their own, joined by _.
+        flatten: fields of nested objects become columns, their names joined by _.
         resume_seconds: answers are kept on disk until the run is through; a run that follows a crash within this time
             goes on with them.
         recording: a file with one answer, read instead of asking the source.

@@ -132,7 +132,7 @@ class SyncPolicy:
     """How an entity is synced; a person may change each of these.
 
     Attributes:
-        page_size: records a page; None = the connector's.
+        page_size: records a page; None = the size that the endpoint declares, else MAX_PAGE_SIZE of the settings.
         max_vanished_share: the largest share of live rows that one full read may delete.
     """
 
@@ -149,8 +149,9 @@ class Position:
 
     Attributes:
         cursor_codec: the order of the rowversions; None = not known yet.
-        cursor: the highest rowversion that is published.
-        seen_rowversion: the highest rowversion that a probe has seen.
+        cursor: where the next delta starts: it asks for greater rowversions. It stays behind the highest published one
+            by the lookback and the last group of equal rowversions, see `model.cursor_plan`.
+        seen_rowversion: the highest rowversion that a read has seen; a change probe asks for greater ones.
         stored_masks: the masks that the table was last written with, by column.
         held_deletions: rows that the last full read missed and that nobody has accepted as vanished.
         own_columns: which of OPTIONAL_COLUMNS the table has, or gets.
@@ -181,7 +182,16 @@ class Timeline:
 
 @dataclass(frozen=True)
 class EntityDefinition:
-    """One API of a connector and its table, as discovery or a connector file describes them."""
+    """One API of a connector and its table.
+
+    Discovery or a connector file describes the API, its columns and its strategy.
+
+    Attributes:
+        uid: of the row in `bridge.entities`.
+        destination: where the table is, a name of `destinations.registry`; the connector's unless a person chose another.
+        status: whether it may be synced; discovery sets it.
+        status_reason: why it may not, None while it may.
+    """
 
     uid: UUID
     connector: str

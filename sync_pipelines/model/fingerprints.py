@@ -54,7 +54,7 @@ class FingerprintKey:
 
     @cached_property
     def key_id(self) -> str:
-        """Names the key without telling it."""
+        """Names the key without showing it."""
         return self._mac(b"id").hex()[:16]
 
     @cached_property

@@ -10,7 +10,7 @@ from uuid import UUID
 
 
 class IncidentKind(StrEnum):
-    """What can be wrong; `docs/alerts.md` tells what to do about each."""
+    """What can be wrong; `docs/alerts.md` says what to do about each."""
 
     CONSECUTIVE_FAILURES = "consecutive_failures"
     RUN_DURATION = "run_duration"
@@ -41,7 +41,7 @@ TITLES = {
     IncidentKind.RUN_FAILED: "A run in Dagster failed",
 }
 
-# Only somebody else can tell that these are over; not being seen means nothing.
+# These end when a later run succeeds, as Dagster reports; that they are not seen any more means nothing.
 STICKY = frozenset({IncidentKind.RUN_FAILED})
 DATABASE = "database"
 DAGSTER = "dagster"

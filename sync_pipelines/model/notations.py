@@ -77,12 +77,12 @@ class Notation:
         )
 
     def has_time(self, text: str) -> bool:
-        """Whether a text of this notation tells more than the day."""
+        """Whether a text of this notation has a time beside the day."""
         match = self._compiled.fullmatch(text)
         return match is not None and match[self.hour] is not None
 
     def write(self, moment: datetime, like: str) -> str:
-        """A moment in the layout of another text; what that text does not tell is cut off."""
+        """A moment in the layout of another text; parts that the text does not have are cut off."""
         match = self._compiled.fullmatch(like)
         assert match is not None
         parts = self._parts(moment, match)

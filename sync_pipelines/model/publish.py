@@ -70,14 +70,14 @@ class NextDue:
 
 @dataclass(frozen=True)
 class ReadResult:
-    """What a finished read tells the publish step.
+    """What a finished read hands to the publish step.
 
     Attributes:
         fetched: records that the read counted.
         reread: records at page borders of which a second reading counts.
         rejected: records that the read, its types and the gate set aside.
         position: where the next read starts.
-        keyset: True when the read followed rowversions, so that they tell which record is newer.
+        keyset: True when the read followed rowversions, so that of two records the higher one is newer.
         in_order: False when the pages were read by number although rowversions were followed.
         moved: True when the pages did not stay in place, so that an absence proves nothing and the next run reads
             again.
@@ -101,7 +101,7 @@ class ReadResult:
 
     @property
     def order(self) -> Codec | None:
-        """The codec that tells which of two records is newer; None when nothing tells."""
+        """The codec that orders two records by age; None when they have no order."""
         return self.position.codec if self.keyset else None
 
     @property
@@ -119,7 +119,7 @@ class Publication:
         held: rows that a full read missed and that are too many to be deleted unasked.
         verdict: whether the run is a success.
         allowed_nulls: columns that were NOT NULL in the table until the source sent a null.
-        notes: what else the publish step has to tell.
+        notes: further warnings of the publish step.
         details: what the publish adds to `bridge.sync_runs.details`.
     """
 

@@ -137,7 +137,7 @@ def check_stage(
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run tells the asset, the command line and `bridge.sync_runs`.
+    """What a finished run hands to the asset, the command line and `bridge.sync_runs`.
 
     Attributes:
         stage_seconds: seconds by stage (read, publish).
@@ -146,7 +146,7 @@ class RunResult:
             table; empty without one.
         columns: the table's columns, masks applied.
         quarantine_sample: up to 20 of the run's quarantined records as {page, key, column, reason}.
-        storage: what the destination tells of the commit: snapshot_id, data_files, delete_files, …
+        storage: what the destination reports of the commit: snapshot_id, data_files, delete_files, …
         metrics: figures under the names that a connector's file asks for.
         coerced: values that were cut or left out because a person allows it, by column.
         status: SUCCESS, REJECTED or INCOMPLETE.

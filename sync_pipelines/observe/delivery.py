@@ -134,12 +134,12 @@ def _serve(
                     webhook,
                     "The receiver is gone (410).",
                 )
-        _tell(webhook, message["attempts"], answer, retry)
+        _log_failure(webhook, message["attempts"], answer, retry)
         return done + Deliveries(failed=1, given_up=retry is None)
     return done
 
 
-def _tell(
+def _log_failure(
     webhook: Webhook,
     attempts: int,
     answer: Answer,

@@ -82,7 +82,7 @@ def catalog_has_storage() -> bool:
     there, too.
 
     Raises:
-        SyncError: the database is named and does not answer, so that nobody knows.
+        SyncError: the database is named and does not answer, so that it is not known.
     """
     settings = load_settings()
     server_version = settings.home / "postgres" / "PG_VERSION"

@@ -2,7 +2,7 @@
 
 The package itself trusts whoever reaches its socket, moves that socket to a folder that everybody may enter when the
 path is long, opens parent folders to all when run as root, and shares one lock file with all users. Here the socket is
-in a folder of mode 0700, the system tells the server who connects (peer authentication), and the lock is beside the
+in a folder of mode 0700, the server asks the system who connects (peer authentication), and the lock is beside the
 data.
 """
 

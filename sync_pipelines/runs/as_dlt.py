@@ -2,7 +2,7 @@
 
 It reads by the same `Extraction` as our own runs, through the same gate. What a dlt pipeline keeps of it is dlt's: the
 position is in the state of the pipeline, records are counted by dlt, and what is read twice is merged by the business
-key. Rejects are not left out: they go into a table of their own.
+key. Rejects are not left out: they go into a second table.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def publish_read(attempt: Attempt) -> Publication:
         # Two, so that a read of a single batch is known to be over.
         head = list(itertools.islice(batches, 2))
     except OSError as error:
-        # While it is read, only the disk is our own trouble; what a source does has errors of its own.
+        # While it is read, only the disk is our own trouble; what a source does raises its own errors.
         raise load_failure(error, attempt.run.entity) from error
     if len(head) < 2 and not attempt.run.released:
         publication = _without_load(attempt, attempt.finish_read(), head)

@@ -60,7 +60,7 @@ class AuditReport:
         missed: should be in the table as they are, but are not.
         quarantined: of the missing ones, those that are in quarantine.
         extra: live rows of the table that the source does not have (only when everything was read).
-        late_seconds: by how much the latest missed record was late, where rowversions tell time.
+        late_seconds: by how much the latest missed record was late, where rowversions are times.
         samples: up to 20 missed records as {key, rowversion, finding}.
     """
 
@@ -254,7 +254,7 @@ def _compare(
     ).fetchone()
     assert counted is not None
     report.compared, report.equal = counted["n"], counted["equal"]
-    held = {
+    quarantined_keys = {
         tuple(row["business_key"])
         for row in connection.execute(
             "SELECT business_key FROM quarantine WHERE entity_uid = %s AND business_key IS NOT NULL",
@@ -262,7 +262,7 @@ def _compare(
         )
     }
     for row in differing:
-        _judge(connection, entity, report, row, held)
+        _judge(connection, entity, report, row, quarantined_keys)
     if report.everything:
         _whole_table(connection, entity, report, target, match, keys)
 
@@ -290,9 +290,9 @@ def _judge(
     entity: Entity,
     report: AuditReport,
     row: dict[str, Any],
-    held: set[tuple[str, ...]],
+    quarantined_keys: set[tuple[str, ...]],
 ) -> None:
-    if tuple(row["key"]) in held:
+    if tuple(row["key"]) in quarantined_keys:
         report.quarantined += 1
         return
     if _above_cursor(entity, row["rowversion"]):

@@ -1,4 +1,4 @@
-"""Where an entity's cursor may stand after a read: pure, and with warnings when something is odd."""
+"""How far a read may move an entity's cursor: pure, with warnings when something is odd."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def result_of(attempt: Attempt, publication: Publication) -> RunResult:
-    """What the run tells its caller; what only the published table shows is looked up now."""
+    """The run as its caller gets it; figures that need the published table are looked up now."""
     run, extraction, read = attempt.run, attempt.extraction, attempt.finish_read()
     entity, traffic = run.entity, extraction.traffic
     duplicates = _duplicate_keys(run)

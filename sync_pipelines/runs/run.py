@@ -27,10 +27,10 @@ HEARTBEAT_SECONDS = 1.0
 
 
 class Heartbeat(Protocol):
-    """Tells that a run is alive, and how many records it has; raises when it shall end."""
+    """Shows that a run is alive and how many records it fetched; raises when it shall end."""
 
     def __call__(self, fetched: int | None = None) -> None:
-        """Say so; without a number, as many records as last time."""
+        """Record progress. Without `fetched`, repeat the last count."""
 
 
 @dataclass(kw_only=True)
@@ -82,7 +82,7 @@ class Run:
 def open_heartbeat(
     connection: psycopg.Connection[Any], uid: UUID, interrupted: Callable[[], bool]
 ) -> Heartbeat:
-    """Tell how far a run is, at most once a second; it also notices a lost lock connection early."""
+    """Write how many records a run fetched, at most once a second; a lost lock connection shows early by it."""
     last, known = time.monotonic(), 0
 
     def beat(fetched: int | None = None) -> None:

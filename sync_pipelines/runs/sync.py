@@ -102,7 +102,7 @@ def sync_entity(
         will_try_again: the caller repeats what may pass, a `RetriableError` or an error that is none of ours, so that
             such a failure is not counted yet.
 
-    While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
+    While it reads, `records_fetched` of the running row in `bridge.sync_runs` grows with each page.
 
     Raises:
         SyncError: any of ours; the run is closed as failed, cancelled or incomplete, and nothing was published.
@@ -309,7 +309,7 @@ def _attempt(run: Run, *, keyset: bool, in_order: bool = True) -> RunResult:
             if isinstance(error, _REFUSALS):
                 # Kept answers that were refused once would be refused by every run that goes on with them.
                 attempt.extraction.source.finish()
-            # COMMIT may have gone through although its answer was lost: the run's own row tells.
+            # COMMIT may have gone through although its answer was lost: the run's own row is looked up.
             recorded = recorded_publication(run) if attempt.read is not None else None
             if recorded is None:
                 raise

@@ -81,7 +81,7 @@ def tick_due(
     probing = probe_changes(database, connector, settings, by_cron=by_cron)
     runs = _take(database, connector, settings, situation, by_cron=by_cron)
     words = [
-        _told(runs) if runs else _nothing(database, connector, settings, situation),
+        _named(runs) if runs else _nothing(database, connector, settings, situation),
         str(probing),
     ]
     return Tick(runs, "; ".join(word for word in words if word))
@@ -188,13 +188,13 @@ def _take(
     )
 
 
-def _told(runs: list[tuple[UUID, PlannedRun]]) -> str:
+def _named(runs: list[tuple[UUID, PlannedRun]]) -> str:
     return ", ".join(f"{len(run.entities)} in a {run.kind} run ({run.trigger})" for _, run in runs)
 
 
 def _started(runs: list[tuple[UUID, PlannedRun]]) -> str:
     return (
-        _told(runs)
+        _named(runs)
         if runs
         else "all are taken, or runs enough wait; they follow as they become free"
     )

@@ -65,12 +65,12 @@ def test_undeclared_fields_are_named_once_and_do_not_slow_later_pages() -> None:
     assert values(second) == [[2], [None]]
 
 
-def test_an_undeclared_name_is_told_so_that_a_database_can_store_it() -> None:
+def test_an_undeclared_name_is_shown_so_that_a_database_can_store_it() -> None:
     names = ['"\\u0000"', '"\\ud800"', '"\\u001b[31m"', '"' + "n" * 5000 + '"']
     data = "{" + ", ".join(['"id": 1', *[f"{name}: 1" for name in names]]) + "}"
-    told = decode(PageDecoder(ENTITY), 1, page_of((data, '"1"'))).undeclared
-    assert len(told) == 4
-    assert all(name.isprintable() and len(name) <= 101 for name in told)
+    shown = decode(PageDecoder(ENTITY), 1, page_of((data, '"1"'))).undeclared
+    assert len(shown) == 4
+    assert all(name.isprintable() and len(name) <= 101 for name in shown)
 
 
 @pytest.mark.parametrize(

@@ -224,9 +224,9 @@ def test_pages_settled_together_are_what_each_is_by_itself(
         alone = [decoder._decode_slow(1, body) for body in bodies]
         together = [decoder.decode(1, body) for body in bodies]
         for slow, fast_page, (_, is_cut) in zip(alone, together, pages, strict=True):
-            told = [rowversion for rowversion in fast_page.rowversions if rowversion is not None]
-            if is_cut and told and None not in fast_page.rowversions:
-                assert slow.drop_after(told[0]) == fast_page.drop_after(told[0])
+            known = [rowversion for rowversion in fast_page.rowversions if rowversion is not None]
+            if is_cut and known and None not in fast_page.rowversions:
+                assert slow.drop_after(known[0]) == fast_page.drop_after(known[0])
         decoder.settle(together)
     except BrokenPageError:
         event("no page")

@@ -231,7 +231,7 @@ def test_a_raw_line_end_in_a_text_spoils_only_its_own_record() -> None:
     ]
 
 
-def test_a_key_is_told_only_when_all_of_it_is_good() -> None:
+def test_a_key_is_named_only_when_all_of_it_is_good() -> None:
     entity = entity_of(key("a", "INTEGER"), key("b"))
     assert key_of('{"data": {"a": 1.0, "b": "x"}}', entity) == ("1", "x")
     for data in (

@@ -30,7 +30,7 @@ def test_a_value_without_an_end_is_an_error(broken: str) -> None:
         end_of_nested(broken, 0)
 
 
-def test_what_stands_beside_a_record_that_is_too_deep_is_read() -> None:
+def test_what_is_beside_a_record_that_is_too_deep_is_read() -> None:
     body = f'{{"data": [{{"id": 1}}, {{"id": 2, "x": {DEEP}}}], "has_more": true, "next": "abc"}}'.encode()
     found = members(body)
     assert found is not None

@@ -78,7 +78,7 @@ def test_a_connector_cannot_move_to_another_schema(world: World) -> None:
     assert get_connector(world.database, "erp").target_schema == "erp"
 
 
-def test_what_is_not_there_is_told_with_what_is(world: World) -> None:
+def test_what_is_not_there_is_named_with_what_is(world: World) -> None:
     world.add_items(1)
     with pytest.raises(NotFoundError, match="known: erp"):
         get_connector(world.database, "crm")

@@ -123,7 +123,7 @@ def test_a_server_that_is_not_there_is_a_passing_trouble() -> None:
     assert "canary" not in repr(database)
 
 
-def test_a_database_that_does_not_exist_is_told_apart_from_trouble(server_url: str) -> None:
+def test_a_database_that_does_not_exist_is_distinguished_from_trouble(server_url: str) -> None:
     with (
         pytest.raises((DatabaseUnavailableError, DatabaseRefusedError)) as caught,
         Database(with_database(server_url, "no_such")).connect(),
@@ -132,7 +132,7 @@ def test_a_database_that_does_not_exist_is_told_apart_from_trouble(server_url: s
     assert "no_such" in str(caught.value)
 
 
-def test_a_server_that_does_not_answer_is_told_in_words_of_ours_and_may_be_tried_again() -> None:
+def test_a_server_that_does_not_answer_is_named_in_words_of_ours_and_may_be_tried_again() -> None:
     with pytest.raises(DatabaseUnavailableError) as caught:
         migrate(Database("postgresql://me:canary@127.0.0.1:9/x"))
     assert "sqlalche.me" not in str(caught.value)

@@ -78,7 +78,7 @@ def test_the_reader_reads_tables_and_neither_writes_nor_sees_the_catalog(
     assert not refuses(reader, "SELECT count(*) FROM erp.later"), "tables to come, too"
 
 
-def test_the_loader_is_told_who_may_change_a_table_and_the_rest_of_its_life_goes_on(
+def test_the_loader_reads_who_may_change_a_table_and_the_rest_of_its_life_goes_on(
     world: World, logins: dict[str, Database]
 ) -> None:
     owner, loader, table = world.database, logins["loader"], world.store["items"]

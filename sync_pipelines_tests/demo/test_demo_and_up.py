@@ -175,7 +175,7 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
             capture_output=True,
             text=True,
         )
-        # The sensor syncs at the same time, so how much is left to read nobody knows.
+        # The sensor syncs at the same time, so how much is left to read is unknown.
         assert json.loads(synced.stdout)["results"][0]["ok"], synced.stderr
     finally:
         process.send_signal(signal.SIGINT)

@@ -70,10 +70,10 @@ def settled(world: World, slug: str = "items") -> None:
     for run in world.runs(slug):
         if run["status"] == "success":
             assert run["records_fetched"] == sum(run[f"records_{kind}"] for kind in kinds)
-    assert not stands_in_database(world, TOKEN)
+    assert not is_in_database(world, TOKEN)
 
 
-def stands_in_database(world: World, secret: str) -> bool:
+def is_in_database(world: World, secret: str) -> bool:
     """True when any row of any table holds the secret, as text or as bytes."""
     tables = world.sql(
         "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables"

@@ -14,7 +14,7 @@ from sync_pipelines.demo.twin import Fault, IntegerRowversions, TwinColumn, Twin
 from sync_pipelines.errors import SchemaDriftError, SourceBusyError, SourceContractError
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.secrets import register_secret
-from sync_pipelines_tests.faults.helpers import healed, refused, settled, stands_in_database
+from sync_pipelines_tests.faults.helpers import healed, is_in_database, refused, settled
 from sync_pipelines_tests.test_lost_connections import changed_items
 from sync_pipelines_tests.test_odd_names import odd_table, values
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
@@ -292,5 +292,5 @@ def test_fault_29_secrets_echoed_by_the_api(
         "the longest secret goes first"
     )
     assert "canary-9d1f" not in " ".join(messages) + caplog.text
-    assert stands_in_database(world, "Product master data"), "the search finds what is there"
-    assert not stands_in_database(world, "canary-9d1f")
+    assert is_in_database(world, "Product master data"), "the search finds what is there"
+    assert not is_in_database(world, "canary-9d1f")

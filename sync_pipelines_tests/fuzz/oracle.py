@@ -17,7 +17,7 @@ from sync_pipelines.errors import SyncError
 FIRST_BYTES = 4_000
 STEP = 4
 MAX_GROWTH = 9.0  # linear is 4, quadratic is 16
-TOLD_SECONDS = 0.03  # below it, the clock and the caches tell more than the function
+MEASURED_SECONDS = 0.03  # below it, the clock and the caches weigh more than the function
 MAX_SECONDS_PER_BYTE = 100e-6
 _TRIES = 4
 
@@ -43,7 +43,7 @@ def fault_of(take: Taker, make: Callable[[int], bytes], most_bytes: int = 256_00
     Args:
         take: the function; its refusals are `SyncError` and `ValueError`.
         make: an input of about so many bytes.
-        most_bytes: where to stop when the function is too quick to be told anything about.
+        most_bytes: where to stop when the function is too quick to be measured.
     """
     cpu_seconds(take, make(200))  # imports and caches
     size, before = FIRST_BYTES, None
@@ -52,7 +52,7 @@ def fault_of(take: Taker, make: Callable[[int], bytes], most_bytes: int = 256_00
         seconds = cpu_seconds(take, content)
         if seconds > max(len(content), FIRST_BYTES) * MAX_SECONDS_PER_BYTE:
             return f"{seconds:.2f} CPU s for {len(content)} bytes"
-        if seconds > TOLD_SECONDS and before is not None:
+        if seconds > MEASURED_SECONDS and before is not None:
             # A step of the caches looks like growth once; what is not linear grows so at the next step, too.
             return _growth(take, make, size) and _growth(take, make, size * STEP)
         if size >= most_bytes:

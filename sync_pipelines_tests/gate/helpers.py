@@ -88,11 +88,11 @@ def dmn(
             f'<input><inputExpression typeRef="{kind}"><text>{name}</text></inputExpression></input>'
         )
     for name in outputs.split():
-        told = f"<outputValues><text>{values}</text></outputValues>" if values else ""
-        told += (
+        declared = f"<outputValues><text>{values}</text></outputValues>" if values else ""
+        declared += (
             f"<defaultOutputEntry><text>{default}</text></defaultOutputEntry>" if default else ""
         )
-        parts.append(f'<output name="{name}">{told}</output>')
+        parts.append(f'<output name="{name}">{declared}</output>')
     for rule in rules:
         cells = [
             cell.strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

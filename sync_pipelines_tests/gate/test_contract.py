@@ -72,7 +72,7 @@ def test_a_key_longer_than_an_index_entry_is_refused_by_its_bytes() -> None:
     assert [violation.column for violation in judge(two, ("x" * 1000, "x" * 1001))] == ["other"]
 
 
-def test_a_whole_batch_of_bad_records_is_told_completely() -> None:
+def test_a_whole_batch_of_bad_records_is_reported_completely() -> None:
     violations = judge(ENTITY, *[("k", "too long", number) for number in range(5000)])
     assert [violation.index for violation in violations] == list(range(5000))
 

@@ -1,4 +1,4 @@
-"""Rules of a gate: each kind of them, severities, score, required fields, and what a wrong file is told."""
+"""Rules of a gate: each kind of them, severities, score, required fields, and the message for a wrong file."""
 
 from __future__ import annotations
 
@@ -292,12 +292,12 @@ def test_explain_tells_which_rule_breaks_and_that_it_would_be_enough_if_it_passe
     gate = gate_of(
         tmp_path, "rules: [{name: number, expression: CAST(name AS INTEGER) > 0}]", ENTITY
     )
-    told = explain(gate, batch_of(ENTITY, changed(name="canary")))
-    assert (told.verdict, told.remedies) == ("reject", [["number"]])
-    assert "number cannot be evaluated" in told.reason
+    explained = explain(gate, batch_of(ENTITY, changed(name="canary")))
+    assert (explained.verdict, explained.remedies) == ("reject", [["number"]])
+    assert "number cannot be evaluated" in explained.reason
 
 
-def test_a_record_type_that_cannot_be_told_is_a_reason_of_its_own(tmp_path: Path) -> None:
+def test_a_record_type_that_is_unknown_is_a_reason_by_itself(tmp_path: Path) -> None:
     text = "record_type: CAST(CAST(name AS INTEGER) AS VARCHAR)\ndecision: {file: t.dmn, inputs: {kind: record_type}}"
     gate = gate_of(tmp_path, text, ENTITY, t_dmn=dmn('-  | "VALID"', inputs="kind:string"))
     rows = [changed(name=name) for name in ("7", "canary")]

@@ -124,13 +124,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_file_is_told_by_file_line_key_and_nearest_name(tmp_path: Path, case: str) -> None:
-    text, told = WRONG[case]
+def test_a_wrong_file_is_named_by_file_line_key_and_nearest_name(tmp_path: Path, case: str) -> None:
+    text, expected = WRONG[case]
     path = write_gate(tmp_path, text, ENTITY)
     with pytest.raises(GateDefinitionError) as caught:
         build_gate(path, ENTITY)
     assert f"{path}" in caught.value.what
-    assert told in caught.value.what
+    assert expected in caught.value.what
     assert "verysecretvalue" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Cursors: how rowversions compare, and that a cursor never stands where a row could be missed."""
+"""Cursors: how rowversions compare, and that a cursor is never where a row could be missed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def recognizer(*values: str) -> Recognizer:
 
 
 @given(st.text(max_size=60), printable, st.text(max_size=60))
-def test_a_secret_is_found_wherever_it_stands(before: str, value: str, after: str) -> None:
+def test_a_secret_is_found_wherever_it_is(before: str, value: str, after: str) -> None:
     assert value not in recognizer(value).redact(before + value + after, "")
 
 

@@ -26,7 +26,7 @@ def test_a_ledger_balances_only_when_every_record_has_an_end(
     assert ledger.written == inserted + updated + deleted
 
 
-def test_a_ledger_is_told_in_the_order_of_the_balance_sheet() -> None:
+def test_a_ledger_is_written_in_the_order_of_the_balance_sheet() -> None:
     assert list(Ledger().as_dict()) == [
         "fetched",
         "inserted",
@@ -45,7 +45,7 @@ def test_two_counts_of_a_stage_must_agree() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "rate"), [(2.0, 5.0), (0.0, 0.0)])
-def test_a_rate_is_told_even_when_the_clock_did_not_move(seconds: float, rate: float) -> None:
+def test_a_rate_is_given_even_when_the_clock_did_not_move(seconds: float, rate: float) -> None:
     result = RunResult(
         uid=uuid4(),
         connector="erp",

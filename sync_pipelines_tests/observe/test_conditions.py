@@ -118,7 +118,7 @@ def test_an_entity_at_the_edge_of_each_threshold(facts, expected):
     )
 
 
-def test_a_run_whose_process_is_gone_is_told_apart_from_one_that_works():
+def test_a_run_whose_process_is_gone_is_distinguished_from_one_that_works():
     [works] = found(entity(running_uid=RUN, running_seconds=700.0, running_alive=True))
     [gone] = found(entity(running_uid=RUN, running_seconds=700.0, running_alive=False))
     assert works.next_command == f"sync-pipelines runs show {RUN}"
@@ -333,9 +333,7 @@ def test_the_failure_rate_waits_until_it_is_known_whether_the_source_is_down():
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(10, []), (899, []), (901, ["consecutive_failures"])]
 )
-def test_after_an_outage_what_waits_for_its_turn_is_not_told_as_a_trouble_of_its_own(
-    seconds, expected
-):
+def test_after_an_outage_what_waits_for_its_turn_is_no_second_trouble(seconds, expected):
     back = ConnectorHealth("erp", outage_ended_at=ago(seconds))
     assert (
         kinds(failed_to_reach(seconds_ago=seconds + 60, last_success_at=ago(10)), connector=back)

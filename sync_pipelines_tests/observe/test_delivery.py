@@ -87,7 +87,7 @@ def test_a_receiver_that_is_down_is_tried_again_until_the_message_is_given_up_an
     assert failing.deliveries()[0]["attempts"] == 3
 
 
-def test_the_end_waits_for_the_beginning_and_is_told_also_when_the_beginning_was_given_up(
+def test_the_end_waits_for_the_beginning_and_is_sent_also_when_the_beginning_was_given_up(
     failing: Watch,
 ) -> None:
     failing.receiver.answers = [500, 500]

@@ -155,7 +155,9 @@ def test_the_slowest_answer_of_a_run_is_kept_and_judged(watch: Watch) -> None:
     assert watch.incidents() == [("slow_source", "erp/items", "over")]
 
 
-def test_a_run_that_goes_on_too_long_is_told_and_whether_its_process_lives(watch: Watch) -> None:
+def test_a_run_that_goes_on_too_long_is_reported_and_whether_its_process_lives(
+    watch: Watch,
+) -> None:
     watch.world.add_items(1)
     entity = watch.world.entity()
     with hold_entity(watch.world.database, entity, 1) as held:
@@ -173,7 +175,7 @@ def test_a_run_that_goes_on_too_long_is_told_and_whether_its_process_lives(watch
     assert watch.incidents() == [("run_duration", "erp/items", "over")]
 
 
-def test_a_decision_that_is_needed_is_told_until_it_is_taken(watch: Watch) -> None:
+def test_a_decision_that_is_needed_is_reported_until_it_is_taken(watch: Watch) -> None:
     table = watch.world.add_items(2)
     watch.world.sync()
     table.change_column("base_uom", "VARCHAR(5)")
@@ -186,7 +188,7 @@ def test_a_decision_that_is_needed_is_told_until_it_is_taken(watch: Watch) -> No
     assert watch.incidents() == [("action_required", "erp/items", "over")]
 
 
-def test_an_entity_that_nobody_syncs_any_more_gets_old_and_is_told(watch: Watch) -> None:
+def test_an_entity_that_nobody_syncs_any_more_gets_old_and_is_reported(watch: Watch) -> None:
     watch.world.add_items(1)
     watch.world.sync()
     assert watch.world.entity().timeline.last_success_at is not None

@@ -49,7 +49,7 @@ def test_a_paused_machine_is_noticed_by_the_gap_and_a_slow_rhythm_is_none(watch:
     assert watch.world.sql(gaps, "cron") == [(False,)]
 
 
-def test_a_silent_dagster_is_told_from_outside_gives_no_sign_of_life_and_explains_what_is_old(
+def test_a_silent_dagster_is_reported_from_outside_gives_no_sign_of_life_and_explains_what_is_old(
     watch: Watch,
 ) -> None:
     watch.world.add_items(1)
@@ -94,7 +94,7 @@ def test_connections_of_the_server_are_counted(watch: Watch) -> None:
     assert watch.incidents() == [("database_connections", "database", "open")]
 
 
-def test_a_role_without_connections_left_is_told_apart_from_a_server_that_is_down(
+def test_a_role_without_connections_left_is_distinguished_from_a_server_that_is_down(
     database: Database,
 ) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database.url)["dbname"]
@@ -125,7 +125,7 @@ def test_a_role_without_connections_left_is_told_apart_from_a_server_that_is_dow
     )
 
 
-def test_a_catalog_that_is_older_than_the_program_is_told_with_the_command(
+def test_a_catalog_that_is_older_than_the_program_is_reported_with_the_command(
     server_url: str, watch: Watch
 ) -> None:
     with pytest.raises(ConfigurationError, match="doctor --migrate"):

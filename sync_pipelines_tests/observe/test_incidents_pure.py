@@ -31,7 +31,7 @@ def keys(conditions: list[Condition]) -> set[tuple[str, str]]:
     return {one.key for one in conditions}
 
 
-def test_what_follows_from_an_unreachable_source_is_not_told():
+def test_what_follows_from_an_unreachable_source_opens_no_incident():
     down = condition(K.SOURCE_UNREACHABLE, "erp")
     reported = without_consequences(
         [
@@ -51,7 +51,7 @@ def test_what_follows_from_an_unreachable_source_is_not_told():
     }
 
 
-def test_consequences_stay_untold_until_the_incident_is_over_so_that_syncs_can_catch_up():
+def test_consequences_open_no_incident_until_the_incident_is_over_so_that_syncs_can_catch_up():
     assert (
         without_consequences(
             [condition(K.FRESHNESS)], [incident(K.SOURCE_UNREACHABLE, "erp", quiet_seconds=10)]
@@ -60,7 +60,7 @@ def test_consequences_stay_untold_until_the_incident_is_over_so_that_syncs_can_c
     )
 
 
-def test_what_was_told_already_goes_on_and_is_not_closed_by_a_larger_trouble():
+def test_an_incident_that_was_reported_goes_on_and_is_not_closed_by_a_larger_trouble():
     old = incident(K.FRESHNESS)
     assert keys(
         without_consequences(
@@ -69,7 +69,7 @@ def test_what_was_told_already_goes_on_and_is_not_closed_by_a_larger_trouble():
     ) >= {old.key}
 
 
-def test_an_entity_that_fails_or_is_still_read_is_not_told_again_for_being_old():
+def test_an_entity_that_fails_or_is_still_read_gets_no_second_incident_for_being_old():
     assert keys(
         without_consequences([condition(K.CONSECUTIVE_FAILURES), condition(K.FRESHNESS)], [])
     ) == {(K.CONSECUTIVE_FAILURES, "erp/items")}
@@ -136,7 +136,7 @@ def test_a_sticky_incident_is_over_only_when_it_is_said():
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(0, 5))
-def test_however_it_flaps_every_beginning_has_at_most_one_end_and_gaps_shorter_than_the_quiet_time_are_not_told(
+def test_however_it_flaps_every_beginning_has_at_most_one_end_and_gaps_shorter_than_the_quiet_time_are_not_reported(
     there, quiet_ticks
 ):
     open_: list[Incident] = []

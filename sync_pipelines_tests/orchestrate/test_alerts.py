@@ -123,7 +123,7 @@ def news(sensor: Ticks) -> list[tuple[str, ...]]:
     return found
 
 
-def test_dagster_is_told_once_of_each_incident_whoever_opened_it(
+def test_dagster_gets_each_incident_once_whoever_opened_it(
     world: World, definitions: Load, instance: dg.DagsterInstance
 ) -> None:
     world.add_items(1)

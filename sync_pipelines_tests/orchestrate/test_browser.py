@@ -230,7 +230,7 @@ def test_a_page_of_another_site_starts_nothing(
         const socket = new Promise(done => {{
             const opened = new WebSocket('{target.replace("http", "ws", 1)}', 'graphql-ws');
             opened.onopen = () => done('open'); opened.onerror = () => done('refused'); }});
-        Promise.allSettled(tries).then(() => socket).then(told => document.title = told);
+        Promise.allSettled(tries).then(() => socket).then(outcomes => document.title = outcomes);
         </script>"""
     with hostile_site(content) as port, watched(browser) as (page, _):
         sent: list[str] = []

@@ -171,7 +171,7 @@ def test_a_cancel_while_waiting_for_a_pool_ends_the_run_and_leaves_no_claim(inst
     assert [step.run_id for step in info.pending_steps] == ["another-run"]
 
 
-def test_the_run_worker_is_told_to_stop_by_the_ui(instance):
+def test_the_ui_stops_the_run_worker(instance):
     """The UI marks the run CANCELING first, then the code server signals the run worker."""
 
     def cancel_in_the_ui():

@@ -312,7 +312,7 @@ def test_a_form_is_no_graphql_request(kind: str | None) -> None:
     )
 
 
-def test_a_posted_query_stands_in_the_body_and_nowhere_else() -> None:
+def test_a_posted_query_is_in_the_body_and_nowhere_else() -> None:
     assert ask(guarded(), "POST", f"/graphql?query={quote(MUTATION)}", JSON, b"{}")[0] == 400
 
 

@@ -69,7 +69,7 @@ def test_it_goes_on_while_another_process_uses_it(data_dir: Path) -> None:
 
 
 def as_nobody(url: str) -> str:
-    """What another user of the machine is told who connects."""
+    """What another user of the machine gets who connects."""
     command = [
         "setpriv",
         "--reuid",

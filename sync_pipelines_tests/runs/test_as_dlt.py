@@ -144,7 +144,7 @@ def test_a_key_that_comes_twice_in_a_whole_read_is_one_row_as_it_came_last(
     assert names_in(pipeline) == []
 
 
-def test_a_list_that_never_stands_still_replaces_nothing(
+def test_a_list_that_changes_in_every_attempt_replaces_nothing(
     declared: DeclaredWorld,
     environment: dict[str, str],
     tmp_path: Path,

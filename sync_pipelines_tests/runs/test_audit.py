@@ -83,7 +83,7 @@ def test_random_ranges_find_a_row_that_somebody_changed_in_the_table(world: Worl
     assert report.equal == 0
 
 
-def test_quarantined_records_and_extra_rows_are_told_apart(world: World) -> None:
+def test_quarantined_records_and_extra_rows_are_counted_apart(world: World) -> None:
     table = world.add_items(10)
     table.put(item(77, base_uom="far too long for ten"))
     world.sync()

@@ -79,7 +79,7 @@ def test_own_default_and_off() -> None:
     assert crons_of(connector(sync_cron="off"), hourly).sync is None
 
 
-def test_what_cannot_be_used_counts_as_none_and_is_told() -> None:
+def test_what_cannot_be_used_counts_as_none_and_is_reported() -> None:
     settings = Settings(_env_file=None, default_discovery_cron="now and then")  # type: ignore[call-arg]
     crons, errors = usable_crons(connector(sync_cron="hourly", time_zone="Mars/Olympus"), settings)
     assert (crons.sync, crons.discovery, crons.time_zone) == (None, None, "UTC")

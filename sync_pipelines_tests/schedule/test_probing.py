@@ -45,7 +45,7 @@ def synced(world: World) -> World:
 
 
 def test_no_news_costs_one_request_and_no_run(synced: World) -> None:
-    """Also inside the lookback, where the cursor stands before what was read."""
+    """Also inside the lookback, where the cursor is lower than what was read."""
     assert (
         synced.entity().position.cursor
         != synced.sql("SELECT seen_rowversion FROM bridge.entities")[0][0]

@@ -205,7 +205,7 @@ class SoakMachine(SoakSource):
         self.ids = found
 
     def check_cursor(self) -> None:
-        """Oracle (c): what is still to come lies above the cursor."""
+        """Oracle (c): what is still to come is above the cursor."""
         entity = self.world.entity(self.slug)
         if entity.position.cursor is None or entity.position.cursor_codec is None:
             return

@@ -196,7 +196,7 @@ class SoakSource(RuleBasedStateMachine):
         self.time_passes(1)
         if number in self.pending or self.table.get(key_of(number)) is None:
             return
-        # Of two records with one rowversion, and ties in any order, nobody knows the newer.
+        # Of two records with one rowversion, and ties in any order, the newer is unknown.
         used = {entry.rowversion for entry in self.table.log if entry.key == key_of(number)}
         version = next(
             (one for one in (self.table.rowversions() for _ in range(5)) if one not in used), None

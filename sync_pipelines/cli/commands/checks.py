@@ -47,7 +47,7 @@ def _line(check: Check, width: int) -> Text:
 def check_connector(
     database: Database, connector: Connector, settings: Settings, prefix: str = ""
 ) -> list[Check]:
-    """Tell apart: missing secret, unreachable source, refused token, wrong shape, refusing database."""
+    """Check secret, source, token, shape of the answers and database, each by itself."""
     # Here, since it brings pyarrow, which --help need not wait for.
     from sync_pipelines.sources.registry import source_kind
 

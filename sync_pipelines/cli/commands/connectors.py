@@ -354,7 +354,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 
 @group.command(epilog=examples("connector test erp", "connector test erp --json"))
 def test(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
-    """Tell unreachable, refused token, wrong shape, missing secret and database trouble apart."""
+    """Check secret, source, token, shape of the answers and database, each by itself."""
     database = open_catalog(context.obj)
     conclude(check_connector(database, get_connector(database, name), context.obj), as_json=as_json)
 

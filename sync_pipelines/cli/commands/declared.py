@@ -148,7 +148,7 @@ def _show_usage(
     allow_private: bool,
     as_json: bool,
 ) -> tuple[Usage, Outbound]:
-    """Tell what the file would use, and refuse what the settings forbid; nothing is asked and no secret is resolved."""
+    """List what the file would use, and refuse what the settings forbid; nothing is asked and no secret is resolved."""
     declaration = loaded.declaration
     connector = as_connector(declaration)
     stored = next((one for one in list_connectors(database) if one.name == declaration.name), None)

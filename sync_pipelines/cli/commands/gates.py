@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
 def check(context: typer.Context, as_json: JsonOption = False) -> None:
     """Validate every file of the gates.
 
-    Tells what is wrong and what is doubtful. Exit code 3 when something is wrong.
+    Lists what is wrong and what is doubtful. Exit code 3 when something is wrong.
     """
     settings = context.obj
     database = open_catalog(context.obj)

@@ -227,7 +227,7 @@ def _open(settings: Settings) -> Database:
 
 
 def _upgrade_storage(children: Children) -> None:
-    """In a process of its own: this one stays small, and a failure shows as that of a child."""
+    """Migrate in a child process: this one stays small, and a failure shows as that of a child."""
     upgrade = children.start("migrate", python_module("sync_pipelines.cli.main", "migrate"))
     if upgrade.wait():
         raise ended_error(upgrade)
@@ -239,8 +239,8 @@ def _watch(
 ) -> None:
     """Look after the processes until one ends.
 
-    The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so
-    in its log, whose problems are shown here. Nothing else is ever started again behind one's back.
+    The code server is looked after by its own supervisor, which starts it again a bounded number of times and
+    writes that into its log, whose problems are shown here. Nothing else is ever started again behind one's back.
 
     Args:
         children: all that was started.
@@ -280,7 +280,7 @@ def _home_gone(home: Home) -> SyncError:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from another one of the same name; None when it is not there."""
+    """Device and inode of a folder, which another one of the same name does not share; None when it is not there."""
     with contextlib.suppress(OSError):
         found = folder.stat()
         return found.st_dev, found.st_ino

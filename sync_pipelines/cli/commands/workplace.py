@@ -206,7 +206,7 @@ def release(
     author: AuthorOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Send records the whole way again, as a run of their own. Exit code 3 when one is refused again."""
+    """Send records the whole way again, as one more run. Exit code 3 when one is refused again."""
     # Deferred: dlt and pyarrow take more than a second, which `--help` and the other commands need not wait.
     from sync_pipelines.runs.release import release_records
 

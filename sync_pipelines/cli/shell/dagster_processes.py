@@ -90,7 +90,7 @@ def url_of(host: str, port: int) -> str:
 
 
 def _local(url: str, host: str) -> str:
-    """The URL as a process on this machine reaches it: a server on all addresses has none of its own."""
+    """The URL as a process on this machine reaches it: a server on all addresses has no address that can be asked."""
     if host == "0.0.0.0":
         return url.replace(host, "127.0.0.1", 1)
     return url.replace("[::]", "[::1]")

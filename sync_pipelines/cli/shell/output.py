@@ -72,7 +72,7 @@ def say(message: str, style: str | None = None, *, stderr: bool = False) -> None
 
 
 def draw(shown: Text | Table, *, stderr: bool = False, soft_wrap: bool = False) -> None:
-    """Print something of rich; where rich itself fails, its plain text. Never raises: what it tells of has happened."""
+    """Print something of rich; where rich itself fails, its plain text. Never raises: what it reports has happened."""
     try:
         console(stderr=stderr).print(shown, soft_wrap=soft_wrap)
     except Exception:  # how something is drawn decides nothing

@@ -1,4 +1,4 @@
-"""Child processes, each in a process group of its own, so that all of it can be stopped and nothing stays behind."""
+"""Child processes, each in a new process group, so that all of it can be stopped and nothing stays behind."""
 
 from __future__ import annotations
 

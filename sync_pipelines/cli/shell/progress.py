@@ -42,7 +42,7 @@ class Watch:
 
     Args:
         database: where the runs are noted.
-        totals: expected records by path; None where nobody knows.
+        totals: expected records by path; None where it is not known.
     """
 
     def __init__(self, database: Database, totals: Mapping[str, int | None]) -> None:

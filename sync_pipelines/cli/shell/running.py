@@ -9,7 +9,7 @@ from sync_pipelines.settings import Settings
 
 
 def show_in_dagster(settings: Settings, database: Database, *, quiet: bool = False) -> str:
-    """Reload the definitions where they differ, say so on stderr, and return the outcome; never fails the command.
+    """Reload the definitions where they differ, write that to stderr, and return the outcome; never fails the command.
 
     With `quiet` only a failure is said.
     """

@@ -1,4 +1,4 @@
-"""Run a Trino in a process of its own: `python -m sync_pipelines.demo.trino_server`."""
+"""Run a Trino as a process: `python -m sync_pipelines.demo.trino_server`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             port=options.port,
         )
         with server.serving(wipe=False) as running:
-            _tell(
+            _write_ready(
                 options.ready_file,
                 {"port": running.port, "lake": str(running.lake), "pid": os.getpid()},
             )
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     sys.stderr.write(f"Trino ended by itself; see {server.log}\n")
                     return 1
     except SyncError as error:
-        _tell(options.ready_file, {"error": str(error)})
+        _write_ready(options.ready_file, {"error": str(error)})
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
@@ -78,7 +78,7 @@ Ctrl-C stops it; its tables stay in {lake}.
 """
 
 
-def _tell(path: Path | None, content: dict[str, object]) -> None:
+def _write_ready(path: Path | None, content: dict[str, object]) -> None:
     if path is not None:
         whole = path.with_suffix(".part")
         whole.write_text(json.dumps(content))

@@ -26,7 +26,7 @@ def write_layout(root: Path, home: Path, port: int, options: ServerOptions) -> P
     """Write the configuration below `root` and return its folder.
 
     Args:
-        root: of this server; its tables lie in `root/lake`.
+        root: of this server; its tables are in `root/lake`.
         home: the installed Trino.
         port: free port of HTTP.
         options: memory and speed.

@@ -1,4 +1,4 @@
-"""Run a twin in a process of its own: `python -m sync_pipelines.demo.twin`."""
+"""Run a twin as a process: `python -m sync_pipelines.demo.twin`."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def error_answer(status: int, detail: str) -> Answer:
 
 
 def is_replaced(fault: Fault | None) -> bool:
-    """Tell whether the fault brings its own answer, so that none need be computed."""
+    """Return whether the fault brings its own answer, so that none need be computed."""
     if fault is None:
         return False
     if fault.body is not None or fault.redirect_to is not None:

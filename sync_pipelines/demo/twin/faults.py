@@ -90,7 +90,7 @@ class Fault:
     invalid_gzip: bool = False
 
     def fits(self, request: RequestInfo) -> bool:
-        """Tell whether the request is one this fault is meant for."""
+        """Return whether the request is one this fault is meant for."""
         return (
             self.kind in ("any", request.kind)
             and self.slug in (None, request.slug)

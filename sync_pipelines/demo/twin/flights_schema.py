@@ -28,7 +28,7 @@ class FlightsTable:
 
 
 # Keys, checked on the data: weather by (origin, year, month, day, hour) is not unique, local hour 1 of
-# 2013-11-03 happens twice at each of the three airports; time_hour is UTC and tells them apart. A flight is
+# 2013-11-03 happens twice at each of the three airports; time_hour is UTC and differs. A flight is
 # its airline's number on a day from an airport: without origin 24 pairs of multi-leg flights collide.
 # (carrier, flight, time_hour) happens to be unique too, but a rescheduled flight would change its identity.
 SOURCES: dict[str, FlightsTable] = {

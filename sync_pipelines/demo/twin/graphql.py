@@ -30,7 +30,7 @@ class GraphqlTwin:
         records: items, sorted by `updatedAt` when they are served.
         max_size: largest page it gives.
         forgets_cursor: endCursor is null although there is a next page.
-        cursor_stands: endCursor is the same on every page.
+        repeats_cursor: endCursor is the same on every page.
         total: totalCount, where it is not the number of records.
         refused: (message, code) with which the field `secret` of every item is answered instead of a value.
         error: whole answer instead of data, with status 200.
@@ -40,7 +40,7 @@ class GraphqlTwin:
     records: list[Record] = field(default_factory=list)
     max_size: int = 100
     forgets_cursor: bool = False
-    cursor_stands: bool = False
+    repeats_cursor: bool = False
     total: int | None = None
     refused: tuple[str, str | None] | None = None
     error: Any = None
@@ -97,7 +97,7 @@ class GraphqlTwin:
     def _end_cursor(self, end: int, has_next: bool) -> str | None:
         if self.forgets_cursor and has_next:
             return None
-        return "c1" if self.cursor_stands else f"c{end}"
+        return "c1" if self.repeats_cursor else f"c{end}"
 
     def _node(self, record: Record) -> Record | None:
         """A record, or None for an empty one."""

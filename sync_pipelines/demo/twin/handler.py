@@ -43,7 +43,7 @@ class TwinHandler(BaseHTTPRequestHandler):
     server: TwinHttpServer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the request log of the fault plan tells more."""
+        """Log nothing: the request log of the fault plan has more."""
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         """Return the Date header by the twin's own clock."""

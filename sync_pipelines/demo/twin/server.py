@@ -1,4 +1,4 @@
-"""The twin on the wire: S2's contract over real HTTP, broken where the fault plan says so."""
+"""The twin on the wire: S2's contract over real HTTP, broken where the fault plan has a fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that PostgreSQL refuses among many that it takes, found by halving: only its error tells that there is one, and
+"""Rows that PostgreSQL refuses among many that it takes, found by halving: its error shows that there is one, but
 not which.
 """
 

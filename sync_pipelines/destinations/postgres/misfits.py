@@ -2,8 +2,8 @@
 somebody's CHECK.
 
 The limits depend on how well PostgreSQL compresses the values, and a CHECK may call anything, so that only PostgreSQL
-can tell: the rows are written into a table with the target's columns, indexes and checks, and those that it refuses are
-found by halving.
+can decide: the rows are written into a table with the target's columns, indexes and checks, and those that it refuses
+are found by halving.
 """
 
 from __future__ import annotations

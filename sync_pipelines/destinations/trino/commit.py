@@ -84,7 +84,7 @@ def commit(
         again: the statement for another attempt, made from the table as it is then; None when nothing is left to do.
 
     Returns:
-        Rows that Trino says it wrote (None when only the snapshot tells), and the id of the query that committed.
+        Rows that Trino says it wrote (None when only the snapshot shows them), and the id of the query that committed.
 
     Raises:
         DatabaseUnavailableError: conflicts or failures beyond the configured tries, or Trino stays away.

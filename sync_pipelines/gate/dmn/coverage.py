@@ -1,5 +1,5 @@
-"""Gaps and overlaps of a decision table, found by asking it about one example of every case that its cells can tell
-apart.
+"""Gaps and overlaps of a decision table, found by asking it about one example of every case that its cells
+distinguish.
 
 The literals of an input's cells cut its values into points and the stretches between them; within each, every cell says
 the same. One value of each, for all inputs in every combination, is all there is to ask.
@@ -61,7 +61,7 @@ class Finding:
 
 
 def examine(table: DecisionTable) -> list[Finding]:
-    """Gaps, overlaps that the hit policy does not allow, and rules that never answer. Null is no case of its own."""
+    """Gaps, overlaps that the hit policy does not allow, and rules that never answer. Null is not among the cases."""
     axes: list[list[Value]] = []
     for index, one in enumerate(table.inputs):
         cells = [rule.tests[index] for rule in table.rules]
@@ -69,7 +69,7 @@ def examine(table: DecisionTable) -> list[Finding]:
     cases = math.prod(map(len, axes))
     if cases > MAX_CASES:
         what = (
-            f"The table tells {cases} cases apart, more than the {MAX_CASES} that can be proven free of gaps and"
+            f"The table distinguishes {cases} cases, more than the {MAX_CASES} that can be proven free of gaps and"
             " overlaps."
         )
         return [Finding(True, what)]
@@ -199,7 +199,7 @@ def _example_of(table: DecisionTable, row: dict[str, Any]) -> str:
 
 
 def _examples(one: Input, cells: list[UnaryTests]) -> list[Value]:
-    """One value of every stretch that the cells tell apart and the declared input values allow."""
+    """One value of every stretch that the cells distinguish and the declared input values allow."""
     literals: set[Value] = set()
     for cell in cells:
         literals.update(cell.values())

@@ -138,13 +138,13 @@ def page_info_of(body: bytes, connection: Sequence[Step]) -> PageInfo:
     info = members(found.get("pageInfo", b"null"))
     if info is None:
         raise SourceContractError(
-            "The answer has no pageInfo beside its records, so nothing tells whether there are more.",
+            "The answer has no pageInfo beside its records, so whether there are more is unknown.",
             next_command="ask for pageInfo { hasNextPage endCursor } in `query`",
         )
     has_next = info.get("hasNextPage", b"").strip()
     if has_next not in (b"true", b"false"):
         raise SourceContractError(
-            "pageInfo has no hasNextPage, so nothing tells whether there are more.",
+            "pageInfo has no hasNextPage, so whether there are more is unknown.",
             next_command="ask for pageInfo { hasNextPage endCursor } in `query`",
         )
     total = _count(found.get("totalCount", b"null"))

@@ -1,4 +1,4 @@
-"""What a connector file would use is told before anything is asked, and asked for before it is used."""
+"""What a connector file would use is listed before anything is asked, and asked for before it is used."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_changed_address_or_secret_asks_again(cli, file, stranger, monkeypatch
     assert refused.code == 3 and "SECRET_ORIGINS" in refused.stderr
 
 
-def test_everything_that_a_file_would_use_is_told(cli, world, file, tmp_path):
+def test_everything_that_a_file_would_use_is_listed(cli, world, file, tmp_path):
     columns = [{"name": "id", "type": "bigint", "key": True}]
     path = file(
         "https://api.example.com/v1",
@@ -158,19 +158,19 @@ def test_everything_that_a_file_would_use_is_told(cli, world, file, tmp_path):
     )
     answer = cli("connector", "apply", path, "--plan", "--json")
     assert answer.code == 0, answer.text
-    told = uses(answer)
-    assert "base URL" in told["https://api.example.com/v1"]
+    used = uses(answer)
+    assert "base URL" in used["https://api.example.com/v1"]
     assert (
-        "env:CLIENT, env:CLIENT_KEY" in told["http://login.example.com/t"]
-        and "plain http" in told["http://login.example.com/t"]
+        "env:CLIENT, env:CLIENT_KEY" in used["http://login.example.com/t"]
+        and "plain http" in used["http://login.example.com/t"]
     )
-    assert "env:LAKE_KEY" in told["lake.example.com:8443"]
-    assert "AWS_SECRET_ACCESS_KEY" in told["s3://bucket/x"]
-    assert told["https://hooks.example.com/…"].startswith("address: webhook")
-    assert {"CLIENT", "CLIENT_KEY", "LAKE_KEY"} <= told.keys()
-    assert "sent to trino://lake.example.com:8443" in told["LAKE_KEY"]
-    assert {"gift.users", "gift.details"} <= told.keys()
-    assert "sent to the base URL" in told["hr.staff.social_security_number"]
+    assert "env:LAKE_KEY" in used["lake.example.com:8443"]
+    assert "AWS_SECRET_ACCESS_KEY" in used["s3://bucket/x"]
+    assert used["https://hooks.example.com/…"].startswith("address: webhook")
+    assert {"CLIENT", "CLIENT_KEY", "LAKE_KEY"} <= used.keys()
+    assert "sent to trino://lake.example.com:8443" in used["LAKE_KEY"]
+    assert {"gift.users", "gift.details"} <= used.keys()
+    assert "sent to the base URL" in used["hr.staff.social_security_number"]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_base_url_from_the_environment_shows_no_secret(cli, world, file, value
     assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'gift'") == [(0,)]
 
 
-def test_a_base_url_from_the_environment_is_told_by_its_origin(
+def test_a_base_url_from_the_environment_is_shown_by_its_origin(
     cli, world, file, stranger, monkeypatch
 ):
     monkeypatch.setenv("CRM_URL", stranger.url + "/tenant-7")

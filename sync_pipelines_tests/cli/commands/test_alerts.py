@@ -17,7 +17,7 @@ def receiver(monkeypatch):
         yield server
 
 
-def test_a_webhook_is_added_tested_told_and_removed(cli, world, receiver):
+def test_a_webhook_is_added_tested_used_and_removed(cli, world, receiver):
     world.add_items(1)
     added = cli(
         "alerts", "webhook", "add", receiver.url, "--secret", "env:HOOK_KEY", "--name", "ops"

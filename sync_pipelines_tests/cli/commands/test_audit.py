@@ -38,7 +38,7 @@ def test_the_report_comes_as_json_and_names_the_rows_that_the_source_lost(cli, w
     assert sum(bucket["source_rows"] for bucket in answer.json["buckets"]) == 25
 
 
-def test_an_entity_never_synced_is_told_what_to_do(cli, world):
+def test_an_entity_never_synced_gets_a_next_command(cli, world):
     world.add_items(1)
     answer = cli("audit", "erp/items")
     assert answer.code == 3

@@ -120,7 +120,7 @@ def test_an_endpoint_that_cannot_be_used_is_left_out_and_asks_for_a_decision(cli
     assert cli("sync", "shop/users").code == 0
 
 
-def test_a_source_that_is_down_is_told_when_columns_must_be_inferred(cli, shop, world):
+def test_a_source_that_is_down_is_named_when_columns_must_be_inferred(cli, shop, world):
     world.server.stop()
     answer = cli("connector", "apply", str(shop), "--yes")
     assert answer.code == 1 and "does not answer" in answer.stderr

@@ -48,23 +48,28 @@ def stocked(cli, world, monkeypatch):
 
 
 def test_explain_says_why_and_what_would_let_a_record_pass(cli, stocked):
-    told = cli("gate", "explain", "erp/items", "A00003", "--json").json
-    assert (told["verdict"], told["score"], told["chosen"], told["where"]) == (
+    explained = cli("gate", "explain", "erp/items", "A00003", "--json").json
+    assert (explained["verdict"], explained["score"], explained["chosen"], explained["where"]) == (
         "reject",
         40.0,
         3,
         "quarantine",
     )
-    assert told["remedies"] == [["heavy_enough"]]
-    told = cli("gate", "explain", "erp/items", "A00002", "--json").json
-    assert (told["verdict"], told["chosen"], told["where"], told["remedies"]) == (
+    assert explained["remedies"] == [["heavy_enough"]]
+    explained = cli("gate", "explain", "erp/items", "A00002", "--json").json
+    assert (
+        explained["verdict"],
+        explained["chosen"],
+        explained["where"],
+        explained["remedies"],
+    ) == (
         "review",
         2,
         "table",
         [["described"]],
     )
-    told = cli("gate", "explain", "erp/items", "A00004", "--json").json
-    assert (told["missing"], told["remedies"]) == (["base_uom"], [["required base_uom"]])
+    explained = cli("gate", "explain", "erp/items", "A00004", "--json").json
+    assert (explained["missing"], explained["remedies"]) == (["base_uom"], [["required base_uom"]])
     assert cli("gate", "explain", "erp/items", "A00001", "--json").json["verdict"] == "pass"
     shown = cli("gate", "explain", "erp/items", "A00003").stdout
     assert "it would pass with" in shown
@@ -83,9 +88,9 @@ def test_explain_does_not_pretend_to_judge_what_is_masked(cli, world, monkeypatc
     )
     world.add_items(0).put(item(1, weight_per_unit=2, item_description="x"))
     world.sync(status=RunStatus.REJECTED)
-    told = cli("gate", "explain", "erp/items", "A00001", "--json").json
-    assert [rule["passed"] for rule in told["rules"]] == [True, None]
-    assert "described" in told["refused_for"]
+    explained = cli("gate", "explain", "erp/items", "A00001", "--json").json
+    assert [rule["passed"] for rule in explained["rules"]] == [True, None]
+    assert "described" in explained["refused_for"]
     assert "count as passed" in cli("gate", "explain", "erp/items", "A00001").stdout
 
 
@@ -102,14 +107,16 @@ def test_shadow_counts_what_a_changed_table_would_do_and_changes_nothing(
         )
     )
     before = world.state()
-    told = cli("gate", "shadow", "erp/items", "--file", str(tmp_path / "new.yaml"), "--json").json
-    assert {(one["now"], one["then"]): one["records"] for one in told["verdicts"]} == {
+    explained = cli(
+        "gate", "shadow", "erp/items", "--file", str(tmp_path / "new.yaml"), "--json"
+    ).json
+    assert {(one["now"], one["then"]): one["records"] for one in explained["verdicts"]} == {
         ("pass", "pass"): 1,
         ("review", "pass"): 1,
         ("reject", "pass"): 1,
         ("reject", "review"): 1,
     }
-    assert {one["key"] for one in told["examples"]} == {"A00002", "A00003", "A00004"}
+    assert {one["key"] for one in explained["examples"]} == {"A00002", "A00003", "A00004"}
     assert world.state() == before
     assert (
         "Examples of records that change"

@@ -98,7 +98,7 @@ def test_due_tells_what_would_run_and_why_and_what_comes_next(cli, world):
     assert cli("due", "nope").code == 2
 
 
-def test_due_tells_that_a_cron_stands_in_for_the_intervals(cli, world):
+def test_due_shows_that_a_cron_replaces_the_intervals(cli, world):
     world.add_items(2)
     world.sync()
     world.sql("UPDATE bridge.entities SET due_reason = 'interval'")

@@ -34,8 +34,8 @@ def test_a_dead_source_is_one_line_however_many_steps_fail() -> None:
 
 
 def test_an_incident_is_shown_once_until_it_is_over_whichever_process_tells_of_it() -> None:
-    told: set[str] = set()
-    alerts, code_server = Problems(told), Problems(told)
+    shown: set[str] = set()
+    alerts, code_server = Problems(shown), Problems(shown)
     opened = (
         "Incident opened: A table is not fresh: erp/table_{number}."
         " It was last synced {age} min ago. Next: sync-pipelines runs"

@@ -86,7 +86,7 @@ def test_columns_can_be_added_changed_and_dropped(client, filled):
         ("POST", "/_twin/mutate/items", {"deletions": 1}, 400),
     ],
 )
-def test_wrong_control_requests_are_told_so(client, method, path, value, status):
+def test_wrong_control_requests_are_refused(client, method, path, value, status):
     response = client.send(method, path, value)
     assert response.status == status
     assert "detail" in response.json

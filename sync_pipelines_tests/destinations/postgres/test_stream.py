@@ -99,7 +99,7 @@ def test_constraints_that_a_dead_run_took_off_are_built_by_the_next_fill(
 
 
 @pytest.mark.parametrize("is_bulk", [True, False])
-def test_a_key_that_stands_twice_sends_the_records_through_staging(
+def test_a_key_that_is_there_twice_sends_the_records_through_staging(
     bulk: World, monkeypatch: pytest.MonkeyPatch, is_bulk: bool
 ) -> None:
     if not is_bulk:

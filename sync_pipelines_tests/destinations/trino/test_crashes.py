@@ -195,7 +195,7 @@ def test_a_conflicting_writer_makes_the_whole_merge_be_tried_again(
                 f"UPDATE {table} SET base_uom = 'XX' WHERE item_number = 'A00060'"
             )
 
-    monkeypatch.setattr(commit_module.logger, "warning", lambda *told: conflicts.append(told))
+    monkeypatch.setattr(commit_module.logger, "warning", lambda *warning: conflicts.append(warning))
     writer = threading.Thread(target=interfere)
     writer.start()
     try:
@@ -207,8 +207,8 @@ def test_a_conflicting_writer_makes_the_whole_merge_be_tried_again(
     assert result.duplicate_keys == 0
     assert conflicts
     assert all(
-        "ICEBERG_COMMIT_ERROR" in str(told) or "TRANSACTION_CONFLICT" in str(told)
-        for told in conflicts
+        "ICEBERG_COMMIT_ERROR" in str(warning) or "TRANSACTION_CONFLICT" in str(warning)
+        for warning in conflicts
     )
 
 

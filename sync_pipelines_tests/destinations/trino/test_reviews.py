@@ -153,8 +153,8 @@ def test_explain_and_shadow_read_a_table_in_trino(trino_world: TrinoWorld) -> No
     entity = trino_world.entity()
     opened = open_gate(trino_world.settings.gates, entity)
     assert opened is not None
-    told = explain_record(opened, *find_record(trino_world.database, entity, "A00003"))
-    assert (told.verdict, told.reason) == ("review", WHY)
+    explained = explain_record(opened, *find_record(trino_world.database, entity, "A00003"))
+    assert (explained.verdict, explained.reason) == ("review", WHY)
     with pytest.raises(NotFoundError):
         find_record(trino_world.database, entity, "nobody")
     put_gate(trino_world, RULES.replace("severity: review", "severity: reject"), slug="other")

@@ -344,7 +344,7 @@ def test_more_cases_than_can_be_proven_are_an_error_and_not_a_promise(tmp_path: 
     rules = [" | ".join([f"< {n}"] * 8) + ' | "a"' for n in range(8)]
     (finding,) = examine(table_of(tmp_path, *rules, inputs=names))
     assert finding.is_error
-    assert "cases apart" in finding.what
+    assert "distinguishes" in finding.what
 
 
 XML = {
@@ -366,7 +366,7 @@ def test_xml_that_is_no_plain_table_is_refused(tmp_path: Path, case: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("rules", "options", "told"),
+    ("rules", "options", "message"),
     [
         (('> 5 | "a"',), {"policy": "RULE ORDER"}, "hit policy 'RULE ORDER' is not supported"),
         (('> 5 | "a"',), {"policy": "FRST"}, "Did you mean 'FIRST'?"),
@@ -382,13 +382,13 @@ def test_xml_that_is_no_plain_table_is_refused(tmp_path: Path, case: str) -> Non
         (('> 5 | "a"',), {"policy": "PRIORITY"}, "PRIORITY needs outputValues"),
     ],
 )
-def test_a_wrong_table_is_told_with_its_line_and_rule(
-    tmp_path: Path, rules: tuple[str, ...], options: dict[str, str], told: str
+def test_a_wrong_table_is_named_with_its_line_and_rule(
+    tmp_path: Path, rules: tuple[str, ...], options: dict[str, str], message: str
 ) -> None:
     with pytest.raises(GateDefinitionError) as caught:
         table_of(tmp_path, *rules, **options)
     assert "table.dmn:1: " in caught.value.what
-    assert told in caught.value.what
+    assert message in caught.value.what
 
 
 # --- the proof is over the values that a type has -------------------------------------------------

@@ -197,7 +197,7 @@ def test_a_next_page_without_its_name_is_not_taken_for_the_end(declared: Declare
 
 def test_a_cursor_that_does_not_move_is_a_loop(declared: DeclaredWorld) -> None:
     serve(declared)
-    declared.rest.graphql.cursor_stands = True
+    declared.rest.graphql.repeats_cursor = True
     with pytest.raises(SourceContractError, match="looping"):
         declared.sync("items")
 
@@ -215,7 +215,7 @@ def test_an_answer_that_does_not_say_whether_there_are_more_is_refused(
 ) -> None:
     declared.rest.graphql.records[:] = [item(1)]
     serve(declared, 1, query=QUERY.replace("pageInfo { hasNextPage endCursor }", info))
-    with pytest.raises(SourceContractError, match="nothing tells whether there are more"):
+    with pytest.raises(SourceContractError, match="whether there are more is unknown"):
         declared.sync("items")
 
 

@@ -13,7 +13,7 @@ PATH = "/api/v1/data/items"
 
 
 class Pauses(list[float]):
-    """Stands in for sleep and remembers."""
+    """Replaces sleep and remembers."""
 
     def __call__(self, seconds: float) -> None:
         self.append(seconds)
