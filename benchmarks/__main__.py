@@ -40,7 +40,7 @@ def bench(
     ] = False,
     profile: Annotated[bool, typer.Option(help="Only profile our first load.")] = False,
 ) -> None:
-    """Measure our syncs beside the hand-written floor and stock dlt, each in processes and a database of its own."""
+    """Measure our syncs beside the hand-written floor and stock dlt, each in fresh processes and a fresh database."""
     console = Console(stderr=True)
     names = frozenset(only or _BY_DEFAULT)
     if unknown := names - set(NAMES):

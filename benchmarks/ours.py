@@ -32,7 +32,7 @@ def _sync(place: Place, slug: str = SLUG, *, full_refresh: bool = False) -> RunR
 
 
 def _warm_imports() -> float:
-    """Import what the first run of a process would, and tell the seconds."""
+    """Import what the first run of a process would, and return the seconds."""
     started = time.monotonic()
     import pandas  # noqa: F401 - Arrow imports it when it first sees a list
 
@@ -138,7 +138,7 @@ def delta(place: Place) -> dict[str, Any]:
 def nothing(place: Place) -> dict[str, Any]:
     """Read what is new when nothing is, in a warm process.
 
-    Option `rested`: first wait until the lookback is over and sync once more, so that the cursor stands at the end.
+    Option `rested`: first wait until the lookback is over and sync once more, so that the cursor is at the end.
     """
     _sync(place)
     if seconds := place.options.get("rested"):

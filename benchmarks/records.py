@@ -34,7 +34,7 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
 )
 KEY = "item_number"
 
-# Placeholders are letters repeated to the width of the value; each letter stands once.
+# Placeholders are letters repeated to the width of the value; each letter is there once.
 _TEMPLATE = (
     b'{"data":{"item_number":"ITM-aaaabbbb","description":"cccccccc dddddddd eeeeeeee, batch ffffgggg",'
     b'"category":"hhhhhhhh","warehouse":iiiiiiiii,"quantity":jjjj,"reorder_level":kkkk,"supplier_id":llllmmmmnnnn,'

@@ -1,4 +1,4 @@
-"""The source server: the APISmith protocol over generated records, in a process of its own.
+"""The source server: the APISmith protocol over generated records, in a separate process.
 
     GET  /api/v1/apis, /api/v1/data/{slug}?rowversion_gt=&page=&page_size=
     POST /control/reset?rows=&slugs=, /control/evolve?changed=&gone=, /control/append?new=&changed=&same=,
@@ -119,7 +119,7 @@ class Source:
         return 404, b"{}"
 
     def control(self, action: str, query: dict[str, str]) -> Any:
-        """Change the tables, or tell how they are."""
+        """Change the tables, or return how they are."""
         if action == "reset":
             slugs = [f"items{number:02}" for number in range(int(query.get("slugs", 1)))]
             self.tables = {slug: Table.filled(int(query["rows"])) for slug in slugs}

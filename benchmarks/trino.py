@@ -1,4 +1,4 @@
-"""Syncs into Iceberg behind a Trino of its own, beside Trino's own CREATE TABLE AS and beside plain INSERT … VALUES."""
+"""Syncs into Iceberg behind a fresh Trino, beside Trino's own CREATE TABLE AS and beside plain INSERT … VALUES."""
 
 from __future__ import annotations
 

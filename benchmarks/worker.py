@@ -1,4 +1,4 @@
-"""One task in a process of its own: `python -m benchmarks.worker MODULE:FUNCTION PLACE`.
+"""One task in a separate process: `python -m benchmarks.worker MODULE:FUNCTION PLACE`.
 
 The result is its last line.
 """

@@ -1,4 +1,4 @@
-"""A fresh PostgreSQL and a source of its own for one chain of tasks, each task in a new process."""
+"""A fresh PostgreSQL and a fresh source for one chain of tasks, each task in a new process."""
 
 from __future__ import annotations
 

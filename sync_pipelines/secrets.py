@@ -69,10 +69,7 @@ def references_in(value: object) -> list[str]:
     return references
 
 
-def resolve_secret(
-    reference: str | None,
-    environ: Mapping[str, str] | None = None,
-) -> str | None:
+def resolve_secret(reference: str | None, environ: Mapping[str, str] | None = None) -> str | None:
     """The secret behind a reference; None when no reference is given. The redactor learns the value.
 
     Raises:

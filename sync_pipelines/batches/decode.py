@@ -367,10 +367,7 @@ def _forms(name: str) -> set[bytes]:
     """A name as JSON writes it."""
     escaped = json.dumps(name)
     plain = json.dumps(name, ensure_ascii=False)
-    return {
-        escaped.encode(),
-        plain.encode("utf-8", errors="surrogatepass"),
-    }
+    return {escaped.encode(), plain.encode("utf-8", errors="surrogatepass")}
 
 
 def _shown(names: Set[str]) -> set[str]:

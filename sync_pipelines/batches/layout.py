@@ -65,11 +65,7 @@ class Layout(Protocol):
     def keep_located(self, located: bytes) -> KeptRecords:
         """As `keep`, of what `locate` gave."""
 
-    def keep_large(
-        self,
-        located: bytes,
-        least_bytes: int,
-    ) -> Iterator[tuple[int, bytes]]:
+    def keep_large(self, located: bytes, least_bytes: int) -> Iterator[tuple[int, bytes]]:
         """Place and kept form of each record that has at least so many bytes in what `locate` gave."""
 
 

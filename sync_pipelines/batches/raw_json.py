@@ -191,10 +191,7 @@ def _follow(
     return [named[step]]
 
 
-def _unexpected(
-    what: str,
-    body: bytes,
-) -> SourceContractError | BrokenPageError:
+def _unexpected(what: str, body: bytes) -> SourceContractError | BrokenPageError:
     """An answer that is JSON of another shape, which no second try changes; or none at all, which may be cut."""
     excerpt = excerpt_of(body)
     message = f"The answer {what}"

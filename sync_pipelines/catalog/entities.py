@@ -69,10 +69,7 @@ def _taken(part: type[Any], row: dict[str, Any]) -> dict[str, Any]:
     return {field.name: row[field.name] for field in fields(part) if field.name in row}
 
 
-def list_entity_rows(
-    database: Database,
-    connector: str | None = None,
-) -> list[dict[str, Any]]:
+def list_entity_rows(database: Database, connector: str | None = None) -> list[dict[str, Any]]:
     """Catalog rows of all entities (of active connectors when none is named), ordered by path."""
     where, parameters = (
         ("WHERE c.name = %s", [connector]) if connector else ("WHERE c.is_active", [])
@@ -81,10 +78,7 @@ def list_entity_rows(
         return list(connection.execute(f"{_SELECT} {where} ORDER BY c.name, e.slug", parameters))
 
 
-def list_entities(
-    database: Database,
-    connector: str | None = None,
-) -> list[Entity]:
+def list_entities(database: Database, connector: str | None = None) -> list[Entity]:
     """Entities by path; those of one connector when named."""
     return [entity_from_row(row) for row in list_entity_rows(database, connector)]
 

@@ -104,10 +104,7 @@ def _gate_texts(gates: Path) -> Iterable[str]:
             )
 
 
-def _stored(
-    connection: psycopg.Connection[Any],
-    key: FingerprintKey,
-) -> dict[bytes, Fingerprint]:
+def _stored(connection: psycopg.Connection[Any], key: FingerprintKey) -> dict[bytes, Fingerprint]:
     rows = connection.execute(
         "SELECT length, head, digest FROM secret_fingerprints WHERE key_id = %s", [key.key_id]
     )

@@ -285,10 +285,7 @@ def read_health(
     )
 
 
-def _entity_health(
-    row: dict[str, Any],
-    rejecting: Mapping[UUID, dict[str, Any]],
-) -> EntityHealth:
+def _entity_health(row: dict[str, Any], rejecting: Mapping[UUID, dict[str, Any]]) -> EntityHealth:
     rejects = rejecting.get(row.pop("uid"), {})
     row["status"] = EntityStatus(row["status"])
     row["recent"] = _recent_failures(row["recent"])

@@ -49,10 +49,7 @@ def open_incidents(connection: psycopg.Connection[Any]) -> list[Incident]:
     return [incident_from_row(row) for row in rows]
 
 
-def insert_incident(
-    connection: psycopg.Connection[Any],
-    condition: Condition,
-) -> Incident | None:
+def insert_incident(connection: psycopg.Connection[Any], condition: Condition) -> Incident | None:
     """Open an incident; None when somebody else opened it at the same moment."""
     row = connection.execute(
         f"""
@@ -87,10 +84,7 @@ def mark_quiet(connection: psycopg.Connection[Any], incident: Incident) -> None:
     )
 
 
-def close_incident(
-    connection: psycopg.Connection[Any],
-    incident: Incident,
-) -> Incident | None:
+def close_incident(connection: psycopg.Connection[Any], incident: Incident) -> Incident | None:
     """End an incident; None when somebody else ended it at the same moment."""
     row = connection.execute(
         f"""
@@ -127,10 +121,7 @@ def list_incidents(
         )
 
 
-def get_incident(
-    database: Database,
-    uid: UUID,
-) -> tuple[Incident, list[dict[str, Any]]]:
+def get_incident(database: Database, uid: UUID) -> tuple[Incident, list[dict[str, Any]]]:
     """One incident and its messages, each with the webhook's name.
 
     Raises:

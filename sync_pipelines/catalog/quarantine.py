@@ -104,10 +104,7 @@ def get_quarantined(database: Database, uid: UUID) -> dict[str, Any]:
     return row
 
 
-def open_of(
-    connection: psycopg.Connection[Any],
-    uids: Sequence[UUID],
-) -> set[UUID]:
+def open_of(connection: psycopg.Connection[Any], uids: Sequence[UUID]) -> set[UUID]:
     """Those of some records that nobody and nothing has settled."""
     return {
         row["uid"]

@@ -123,10 +123,7 @@ def start_run(
     return row["uid"], row["started_at"]
 
 
-def last_details(
-    connection: psycopg.Connection[Any],
-    entity: Entity,
-) -> dict[str, Any]:
+def last_details(connection: psycopg.Connection[Any], entity: Entity) -> dict[str, Any]:
     """The details of the newest run of an entity that published; empty before the first."""
     row = connection.execute(
         """

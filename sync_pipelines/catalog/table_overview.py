@@ -120,10 +120,7 @@ def list_table_overviews(
     return [_table_overview(row, rejecting) for row in rows]
 
 
-def _table_overview(
-    row: dict[str, Any],
-    rejecting: Collection[UUID],
-) -> TableOverview:
+def _table_overview(row: dict[str, Any], rejecting: Collection[UUID]) -> TableOverview:
     uid = row.pop("uid")
     typed = {
         "status": EntityStatus(row["status"]),

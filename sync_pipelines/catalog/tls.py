@@ -25,10 +25,7 @@ _TLS_TROUBLE = re.compile(
 )
 
 
-def is_local(
-    conninfo: Mapping[str, object],
-    environ: Mapping[str, str] | None = None,
-) -> bool:
+def is_local(conninfo: Mapping[str, object], environ: Mapping[str, str] | None = None) -> bool:
     """The server is on this machine: a socket, or loopback; of several hosts, all of them."""
     environ = os.environ if environ is None else environ
     hosts = str(

@@ -114,7 +114,4 @@ def _number(value: float) -> Decimal:
     return Decimal(repr(value))
 
 
-_FORMS: dict[Kind, Callable[[Any], Any]] = {
-    Kind.TIMESTAMPTZ: _moment,
-    Kind.DOUBLE: _number,
-}
+_FORMS: dict[Kind, Callable[[Any], Any]] = {Kind.TIMESTAMPTZ: _moment, Kind.DOUBLE: _number}

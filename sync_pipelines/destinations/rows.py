@@ -58,10 +58,7 @@ def revised_values(dialect: Dialect, entity: Entity, moves: str) -> Values:
 
 def deleted_values(dialect: Dialect) -> Values:
     """What changes in a row that the source no longer has."""
-    return {
-        "_bridge_deleted": "true",
-        "_bridge_updated_at": dialect.now,
-    }
+    return {"_bridge_deleted": "true", "_bridge_updated_at": dialect.now}
 
 
 def assignments(values: Mapping[str, str]) -> str:

@@ -84,11 +84,7 @@ class Spool:
             return None
         return self._path(table)
 
-    def batches(
-        self,
-        table: str,
-        columns: list[str] | None = None,
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, table: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The batches of a table, of some columns or all; none when nothing was written.
 
         Raises:

@@ -60,10 +60,7 @@ def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it is not YAML"
-        raise UnsafeYamlError(
-            f"{printable(problem)}.",
-            mark.line + 1 if mark else None,
-        ) from None
+        raise UnsafeYamlError(f"{printable(problem)}.", mark.line + 1 if mark else None) from None
     return data, lines
 
 

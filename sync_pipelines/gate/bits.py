@@ -106,10 +106,7 @@ def _is_there(view: DataFrame, name: str) -> Expr:
     return there & has_letters.fill_null(False)
 
 
-def _by_halves(
-    view: DataFrame,
-    evaluate: Callable[[DataFrame], Series],
-) -> Series:
+def _by_halves(view: DataFrame, evaluate: Callable[[DataFrame], Series]) -> Series:
     """One boolean per record, null for those that raise; found by halving the batch."""
     try:
         return evaluate(view)

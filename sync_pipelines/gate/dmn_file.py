@@ -156,11 +156,7 @@ class _Reader:
             raise self._fault(element, f"the hit policy {name!r} is not supported.{hint}")
         return HitPolicy(name)
 
-    def _aggregation(
-        self,
-        element: Element,
-        policy: HitPolicy,
-    ) -> Aggregation | None:
+    def _aggregation(self, element: Element, policy: HitPolicy) -> Aggregation | None:
         name = element.get("aggregation", "").upper()
         if not name:
             return None

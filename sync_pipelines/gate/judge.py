@@ -294,11 +294,7 @@ class Gate:
             name = "no rule" if number in (None, NO_RULE) else f"rule {number + 1}"
             tally.decided[name] += count
 
-    def _verdicts(
-        self,
-        outcome: DataFrame,
-        violations: list[Violation],
-    ) -> Verdicts:
+    def _verdicts(self, outcome: DataFrame, violations: list[Violation]) -> Verdicts:
         """The verdicts with reasons, worked out once for each pattern of bits and not once for each record."""
         numbered_rows = outcome.with_row_index("row")
         flagged = numbered_rows.filter(_LEVEL > PASS)
@@ -340,10 +336,7 @@ class Gate:
         return self._reasons.reason(row)
 
 
-def _without_level_of(
-    violations: Sequence[Violation],
-    outcome: DataFrame,
-) -> DataFrame:
+def _without_level_of(violations: Sequence[Violation], outcome: DataFrame) -> DataFrame:
     """The outcome without a level for the records that the contract refused."""
     indexes = [violation.index for violation in violations]
     refused = Series(indexes, dtype=pl.UInt32)

@@ -61,11 +61,7 @@ class Reasons:
                 failed.append(rule)
         return failed
 
-    def _guilty(
-        self,
-        row: Row,
-        failed: list[CompiledRule],
-    ) -> tuple[list[CompiledRule], list[str]]:
+    def _guilty(self, row: Row, failed: list[CompiledRule]) -> tuple[list[CompiledRule], list[str]]:
         """The rules that decide on the level of a record, a broken one first, and a sentence about each."""
         level = row["level"]
         guilty = [rule for rule in failed if _level_of(rule) == level]

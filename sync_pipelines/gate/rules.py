@@ -37,11 +37,7 @@ def rule(function: RuleFunction) -> RuleFunction: ...
 def rule(*, name: str) -> Callable[[RuleFunction], RuleFunction]: ...
 
 
-def rule(
-    function: RuleFunction | None = None,
-    *,
-    name: str | None = None,
-) -> Any:
+def rule(function: RuleFunction | None = None, *, name: str | None = None) -> Any:
     """Register a function that gates may name under `function:`.
 
     It gets one polars expression per column of the rule, then the rule's arguments by name, and returns a boolean

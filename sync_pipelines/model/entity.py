@@ -188,7 +188,7 @@ class EntityDefinition:
 
     Attributes:
         uid: of the row in `bridge.entities`.
-        destination: where the table is, a name of `destinations.registry`; the connector's unless a person chose another.
+        destination: where the table is, a name of `destinations.registry`; the connector's unless a person chose one.
         status: whether it may be synced; discovery sets it.
         status_reason: why it may not, None while it may.
     """

@@ -97,11 +97,7 @@ class FingerprintKey:
 class Recognizer:
     """Finds secrets in texts by their fingerprints."""
 
-    def __init__(
-        self,
-        key: FingerprintKey,
-        fingerprints: Iterable[Fingerprint],
-    ) -> None:
+    def __init__(self, key: FingerprintKey, fingerprints: Iterable[Fingerprint]) -> None:
         self._key = key
         self._by_head: dict[int, list[Fingerprint]] = defaultdict(list)
         for one in fingerprints:

@@ -209,11 +209,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def named_by(
-    urls: Iterable[str],
-    *,
-    allow_private: bool = False,
-) -> frozenset[str]:
+def named_by(urls: Iterable[str], *, allow_private: bool = False) -> frozenset[str]:
     """The origins that may be at an address which is not public: loopback that is written as such.
 
     All with `allow_private`.
@@ -221,10 +217,7 @@ def named_by(
     return frozenset(origin_of(url) for url in urls if allow_private or is_loopback(url))
 
 
-def agreement(
-    secrets: Iterable[Sequence[str]],
-    private: Iterable[str],
-) -> dict[str, Any]:
+def agreement(secrets: Iterable[Sequence[str]], private: Iterable[str]) -> dict[str, Any]:
     """What `bridge.connectors.agreed` keeps: also who agreed, and when (UTC)."""
     try:
         who = getpass.getuser()

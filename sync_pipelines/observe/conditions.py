@@ -154,10 +154,7 @@ def unreachable_attempts(
     return len(since), max(since, key=lambda failure: failure[0])[1] if since else None
 
 
-def _contacts(
-    connector: ConnectorHealth,
-    entities: list[EntityHealth],
-) -> Iterator[datetime]:
+def _contacts(connector: ConnectorHealth, entities: list[EntityHealth]) -> Iterator[datetime]:
     """When the source answered, with data or with a refusal."""
     if connector.last_discovered_at:
         yield connector.last_discovered_at
@@ -273,10 +270,7 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     )
 
 
-def _slow_source(
-    entity: EntityHealth,
-    settings: Settings,
-) -> Iterator[Condition]:
+def _slow_source(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     seconds = entity.last_response_seconds
     if seconds is not None and seconds > settings.alerts.alert_response_seconds:
         yield Condition(

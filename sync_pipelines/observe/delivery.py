@@ -80,20 +80,12 @@ def deliver_waiting(
         return Deliveries()
     with ThreadPoolExecutor(min(MAX_THREADS, len(webhooks)), "webhook") as pool:
         return sum(
-            pool.map(
-                lambda webhook: _serve(database, settings, webhook, ends_at),
-                webhooks,
-            ),
+            pool.map(lambda webhook: _serve(database, settings, webhook, ends_at), webhooks),
             Deliveries(),
         )
 
 
-def _serve(
-    database: Database,
-    settings: Settings,
-    webhook: Webhook,
-    ends_at: float,
-) -> Deliveries:
+def _serve(database: Database, settings: Settings, webhook: Webhook, ends_at: float) -> Deliveries:
     done = Deliveries()
     while time.monotonic() < ends_at:
         with database.connect() as connection:
@@ -115,36 +107,16 @@ def _serve(
                 mark_delivered(connection, message["uid"], answer.status or 0)
                 done += Deliveries(delivered=1)
                 continue
-            retry = plan_retry(
-                message["attempts"],
-                answer,
-                settings,
-                random.uniform(0.8, 1.2),
-            )
-            mark_failed(
-                connection,
-                message["uid"],
-                answer.status,
-                answer.error,
-                retry,
-            )
+            retry = plan_retry(message["attempts"], answer, settings, random.uniform(0.8, 1.2))
+            mark_failed(connection, message["uid"], answer.status, answer.error, retry)
             if answer.status == GONE:
-                switch_off_webhook(
-                    connection,
-                    webhook,
-                    "The receiver is gone (410).",
-                )
+                switch_off_webhook(connection, webhook, "The receiver is gone (410).")
         _log_failure(webhook, message["attempts"], answer, retry)
         return done + Deliveries(failed=1, given_up=retry is None)
     return done
 
 
-def _log_failure(
-    webhook: Webhook,
-    attempts: int,
-    answer: Answer,
-    retry: float | None,
-) -> None:
+def _log_failure(webhook: Webhook, attempts: int, answer: Answer, retry: float | None) -> None:
     name = printable(webhook.name)
     if answer.status == GONE:
         logger.error(

@@ -55,10 +55,7 @@ class _Causes:
     nobody_works: bool
 
 
-def _causes(
-    conditions: Collection[Condition],
-    incidents: Collection[Incident],
-) -> _Causes:
+def _causes(conditions: Collection[Condition], incidents: Collection[Incident]) -> _Causes:
     named: list[Condition | Incident] = [*conditions, *incidents]
     return _Causes(
         down={one.subject for one in named if one.kind is IncidentKind.SOURCE_UNREACHABLE},

@@ -35,10 +35,7 @@ _SHOWN_STEPS = 10
 _SUMMARY_CHARACTERS = 800
 
 
-def alert_sensors(
-    settings: Settings,
-    places: Places,
-) -> list[dg.SensorDefinition]:
+def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinition]:
     """The sensors `alerts`, which reports what began and what is over to the assets in `places`, and `failed_runs`."""
 
     @dg.sensor(
@@ -168,10 +165,7 @@ def run_subject(run: dg.DagsterRun) -> str:
     return f"runs of {connector}" if connector else "runs of chosen assets"
 
 
-def runs_that_recovered(
-    instance: dg.DagsterInstance,
-    incidents: Iterable[Incident],
-) -> set[UUID]:
+def runs_that_recovered(instance: dg.DagsterInstance, incidents: Iterable[Incident]) -> set[UUID]:
     """The incidents of failed runs since whose last failure a run of the same job and connector succeeded."""
     sticky = (incident for incident in incidents if incident.kind in STICKY)
     return {incident.uid for incident in sticky if _recovered(instance, incident)}

@@ -85,10 +85,7 @@ def asset_key(entity: Entity) -> dg.AssetKey:
     return dg.AssetKey([entity.connector, asset_name_for(entity.slug)])
 
 
-def entity_assets(
-    view: CatalogView,
-    owners: list[str],
-) -> list[dg.AssetsDefinition]:
+def entity_assets(view: CatalogView, owners: list[str]) -> list[dg.AssetsDefinition]:
     """An asset per entity of the catalog, vanished ones included: their tables are still there."""
     with_schema = len(view.entities) <= MAX_SCHEMAS
     pattern = _pattern({_op_name(entity): entity for entity in view.entities})
@@ -312,11 +309,7 @@ def _failed_attempt(
 ) -> Iterator[dg.AssetCheckResult | dg.AssetObservation]:
     """Try again what may pass; at last report the table, which is as before, and fail."""
     if passes and context.retry_number < MAX_RETRIES:
-        raise StepRetry(
-            failure,
-            MAX_RETRIES,
-            _RETRIES.calculate_delay(context.retry_number + 1),
-        )
+        raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
     key = asset_key(entity)
     overview = _overview(entity, bridge)
     if overview is not None:
@@ -330,11 +323,7 @@ def _failed_attempt(
 def _overview(entity: Entity, bridge: Bridge) -> TableOverview | None:
     """How the table is now; None while the catalog cannot be asked, and for a connector that is switched off."""
     try:
-        found = list_table_overviews(
-            bridge.database(),
-            entity.connector,
-            entity.slug,
-        )
+        found = list_table_overviews(bridge.database(), entity.connector, entity.slug)
     except SyncError as error:
         logger.warning("the overview of %s is not known: %s", entity.path, error)
         return None
@@ -346,11 +335,7 @@ def _severity(entity: Entity, bridge: Bridge) -> dg.AssetCheckSeverity:
     try:
         own = get_connector(bridge.database(), entity.connector).settings
     except SyncError as error:
-        logger.warning(
-            "the settings of %s are not known: %s",
-            entity.connector,
-            error,
-        )
+        logger.warning("the settings of %s are not known: %s", entity.connector, error)
         own = {}
     return rejected_severity(own, bridge.settings())
 
@@ -369,15 +354,7 @@ def _sync_entity() -> Callable[..., RunResult]:
 def _reads_all(tags: Mapping[str, str]) -> bool:
     """Whether a run is a full read, because a person or a schedule wanted one."""
     wanted = tags.get(FULL_REFRESH_TAG, "")
-    return (
-        wanted.lower()
-        in (
-            "true",
-            "1",
-            "yes",
-        )
-        or tags.get(KIND_TAG) == Kind.FULL_READ
-    )
+    return wanted.lower() in ("true", "1", "yes") or tags.get(KIND_TAG) == Kind.FULL_READ
 
 
 def _lease(context: dg.AssetExecutionContext) -> UUID | None:

@@ -30,12 +30,7 @@ _NEVER_READ = "Not judged yet: the table was never read."
 def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """The specifications of an asset's checks."""
     return [
-        dg.AssetCheckSpec(
-            name,
-            asset=key,
-            description=description,
-            blocking=name != "schema_drift",
-        )
+        dg.AssetCheckSpec(name, asset=key, description=description, blocking=name != "schema_drift")
         for name, description in CHECKS.items()
     ]
 
@@ -65,20 +60,10 @@ def check_results(
         rejected: severity of the contract while the last read was rejected.
     """
     ledger = result.ledger
-    counts = {
-        **ledger.as_dict(),
-        "accounted_for": ledger.accounted,
-        "sheet": balance_sheet(result),
-    }
+    counts = {**ledger.as_dict(), "accounted_for": ledger.accounted, "sheet": balance_sheet(result)}
     return [
         _contract(key, overview, rejected, result),
-        _result(
-            key,
-            "balance",
-            ledger.balances,
-            dg.AssetCheckSeverity.ERROR,
-            counts,
-        ),
+        _result(key, "balance", ledger.balances, dg.AssetCheckSeverity.ERROR, counts),
         _result(
             key,
             "no_duplicate_keys",
@@ -105,10 +90,7 @@ def results_without_run(
     return [_contract(key, overview, rejected), drift]
 
 
-def kept_results(
-    key: dg.AssetKey,
-    overview: TableOverview,
-) -> list[dg.AssetCheckResult]:
+def kept_results(key: dg.AssetKey, overview: TableOverview) -> list[dg.AssetCheckResult]:
     """The checks that only a read can judge, as the last published read judged them.
 
     Dagster paints every check red that a failed run planned and did not execute. So a table that was never read gets
@@ -167,14 +149,7 @@ def _contract(
         description = f"{overview.open_quarantine} records are in quarantine."
     if overview.is_rejecting:
         description += " A read was rejected, and no later one says better."
-    return _result(
-        key,
-        "contract",
-        not overview.open_quarantine,
-        severity,
-        metadata,
-        description,
-    )
+    return _result(key, "contract", not overview.open_quarantine, severity, metadata, description)
 
 
 def _drift(
@@ -204,19 +179,10 @@ def _drift(
         metadata["next_command"] = f"sync-pipelines discover {overview.connector}"
     if result is not None and result.table_changes:
         metadata["table_changes"] = markdown_list(result.table_changes)
-    return _result(
-        key,
-        "schema_drift",
-        not undeclared,
-        dg.AssetCheckSeverity.WARN,
-        metadata,
-    )
+    return _result(key, "schema_drift", not undeclared, dg.AssetCheckSeverity.WARN, metadata)
 
 
-def as_evaluation(
-    key: dg.AssetKey,
-    result: dg.AssetCheckResult,
-) -> dg.AssetCheckEvaluation:
+def as_evaluation(key: dg.AssetKey, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
     """A result for an asset as the event that is reported outside of a run."""
     return dg.AssetCheckEvaluation(
         asset_key=key,

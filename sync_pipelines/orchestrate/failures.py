@@ -29,11 +29,7 @@ class _WithoutStack(DagsterUserCodeProcessError):
 class StepFailure(dg.Failure, _WithoutStack):
     """The end of a step, in one sentence of ours; it is not tried again."""
 
-    def __init__(
-        self,
-        sentence: str,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, sentence: str, metadata: dict[str, Any] | None = None) -> None:
         shown = redact(sentence)
         dg.Failure.__init__(self, shown, metadata, allow_retries=False)
         info = SerializableErrorInfo(shown, [], type(self).__name__)

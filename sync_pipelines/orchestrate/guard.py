@@ -44,10 +44,7 @@ _HEADERS: list[Header] = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     # Beside Dagster's own policy: no picture and no frame of another site, even where text became markup.
-    (
-        _CONTENT_POLICY,
-        b"img-src 'self' data: blob:; frame-ancestors 'none'; form-action 'self'",
-    ),
+    (_CONTENT_POLICY, b"img-src 'self' data: blob:; frame-ancestors 'none'; form-action 'self'"),
 ]
 
 

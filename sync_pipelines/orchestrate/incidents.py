@@ -58,11 +58,7 @@ class Places:
         name = incident.details.get("connector") or first
         return [name] if name in self.connectors else []
 
-    def asset_of(
-        self,
-        subject: str,
-        connectors: Sequence[str],
-    ) -> dg.AssetKey | None:
+    def asset_of(self, subject: str, connectors: Sequence[str]) -> dg.AssetKey | None:
         """Where an incident is shown: at its entity, else at its connector.
 
         None for the database, which is no asset.
@@ -171,10 +167,7 @@ def plan_events(
     for one in began:
         seen = now[str(one.uid)]
         changed.update(seen["connectors"])
-        advice = {
-            "message": _text(one.message),
-            "next_command": _text(one.next_command or ""),
-        }
+        advice = {"message": _text(one.message), "next_command": _text(one.next_command or "")}
         events += _observation(seen, places, "began", advice)
     for seen in over:
         changed.update(seen["connectors"])

@@ -42,10 +42,7 @@ def syncable_entities(view: CatalogView) -> dict[str, list[Entity]]:
     return dict(found)
 
 
-def sync_jobs(
-    view: CatalogView,
-    models: Sequence[dg.AssetsDefinition] = (),
-) -> list[SyncJob]:
+def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> list[SyncJob]:
     """`sync_<connector>` for each connector, and `sync_all`; switched off and vanished entities are left out.
 
     A SQL model runs with the connector that provides everything it reads.

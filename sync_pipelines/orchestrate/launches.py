@@ -28,10 +28,7 @@ _KINDS = frozenset(Kind)
 _UNFINISHED = [
     status for status in NOT_FINISHED_STATUSES if status is not DagsterRunStatus.NOT_STARTED
 ]
-_ENDINGS = {
-    DagsterRunStatus.SUCCESS: Ending.SUCCEEDED,
-    DagsterRunStatus.CANCELED: Ending.CANCELED,
-}
+_ENDINGS = {DagsterRunStatus.SUCCESS: Ending.SUCCEEDED, DagsterRunStatus.CANCELED: Ending.CANCELED}
 
 ModelReads = dict[dg.AssetKey, AbstractSet[dg.AssetKey]]
 """The keys that a SQL model reads, by the key of the model."""
@@ -65,10 +62,7 @@ def connector_launches(
     return launches
 
 
-def _models_of(
-    entities: Sequence[Entity],
-    models: Sequence[dg.AssetsDefinition],
-) -> ModelReads:
+def _models_of(entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]) -> ModelReads:
     """The models that read nothing else than these entities and each other."""
     provided = {asset_key(entity) for entity in entities}
     found: ModelReads = {}
@@ -179,10 +173,7 @@ class Launches:
         )
 
 
-def _endings(
-    instance: dg.DagsterInstance,
-    leases: Sequence[UUID],
-) -> dict[UUID, Ending]:
+def _endings(instance: dg.DagsterInstance, leases: Sequence[UUID]) -> dict[UUID, Ending]:
     """How the runs of some leases ended, or that they did not."""
     texts = [str(lease) for lease in leases]
     with_lease = dg.RunsFilter(tags={LEASE_TAG: texts})

@@ -12,9 +12,7 @@ from sync_pipelines.secrets import redact
 JOB = "maintain_trino"
 
 
-def maintenance(
-    view: CatalogView,
-) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
+def maintenance(view: CatalogView) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
     """Job and schedule; nothing when no table is in Trino."""
     entities = [entity for entity in view.entities if _cron(entity) is not None]
     if not entities:

@@ -212,10 +212,7 @@ def discovery_metadata(report: DiscoveryReport) -> dict[str, Any]:
     return metadata
 
 
-def _found_records(
-    kind: str,
-    found: list[str] | dict[str, str],
-) -> list[dg.TableRecord]:
+def _found_records(kind: str, found: list[str] | dict[str, str]) -> list[dg.TableRecord]:
     """One record for each entity, with the reason where the discovery gives one."""
     reasons = found if isinstance(found, dict) else dict.fromkeys(found, "")
     records = []

@@ -80,10 +80,7 @@ def _newest_runs(instance: dg.DagsterInstance) -> set[str]:
 
 def _runs_of(asset: AssetEntry) -> set[str]:
     """The last run of an asset, the last one that was to materialize it, and the last one that did."""
-    runs = {
-        asset.last_run_id,
-        asset.last_planned_materialization_run_id,
-    }
+    runs = {asset.last_run_id, asset.last_planned_materialization_run_id}
     if asset.last_materialization_record is not None:
         runs.add(asset.last_materialization_record.run_id)
     return {run for run in runs if run}
@@ -120,10 +117,7 @@ def _snapshots(record: RunRecord) -> set[str]:
     return {snapshot for snapshot in named if snapshot}
 
 
-def _delete_unused_snapshots(
-    instance: dg.DagsterInstance,
-    candidates: set[str],
-) -> int:
+def _delete_unused_snapshots(instance: dg.DagsterInstance, candidates: set[str]) -> int:
     """Each new selection of entities leaves a snapshot of its job and of its plan, which Dagster never deletes."""
     if not candidates:
         return 0

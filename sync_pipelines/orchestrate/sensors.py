@@ -16,18 +16,12 @@ from sync_pipelines.secrets import redact_beginning
 _MAX_TICK_TEXT = 1000
 
 
-def due_sensors(
-    launches: list[Launches],
-    interval_seconds: int,
-) -> list[dg.SensorDefinition]:
+def due_sensors(launches: list[Launches], interval_seconds: int) -> list[dg.SensorDefinition]:
     """A sensor per connector."""
     return [_due_sensor(one, interval_seconds) for one in launches if one.job is not None]
 
 
-def _due_sensor(
-    launches: Launches,
-    interval_seconds: int,
-) -> dg.SensorDefinition:
+def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinition:
     connector = launches.connector
 
     @dg.sensor(

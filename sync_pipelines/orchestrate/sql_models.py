@@ -23,10 +23,7 @@ MODEL_STEP = "__model"
 """End of the name of a step that builds a model."""
 
 
-def model_assets(
-    entities: tuple[Entity, ...],
-    folder: Path,
-) -> list[dg.AssetsDefinition]:
+def model_assets(entities: tuple[Entity, ...], folder: Path) -> list[dg.AssetsDefinition]:
     """An asset per model whose tables are all known; the others are left out with a warning."""
     models, errors = load_models(folder)
     for error in errors:
@@ -73,10 +70,7 @@ def _model_key(model: SqlModel) -> dg.AssetKey:
     return dg.AssetKey([model.schema, model.name])
 
 
-def _model_asset(
-    model: SqlModel,
-    upstream: list[dg.AssetKey],
-) -> dg.AssetsDefinition:
+def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
     key = _model_key(model)
     spec = dg.AssetSpec(
         key=key,

@@ -40,10 +40,7 @@ def table_checks_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Judges the checks `contract` and `schema_drift` again where something changed without a run:"
         " a record was released, expired or fixed, a discovery stopped an entity, a person decided.",
     )
-    def table_checks(
-        context: dg.SensorEvaluationContext,
-        bridge: Bridge,
-    ) -> dg.SkipReason:
+    def table_checks(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SkipReason:
         try:
             severities = _severities(bridge)
             overviews = list_table_overviews(bridge.database())
@@ -99,10 +96,7 @@ def _remembered(
     return remembered
 
 
-def _changed(
-    overviews: list[TableOverview],
-    digests: Digests,
-) -> list[TableOverview]:
+def _changed(overviews: list[TableOverview], digests: Digests) -> list[TableOverview]:
     """Those that changed since their last report; one without trouble is reported when it had some."""
     changed = []
     for one in overviews:

@@ -254,11 +254,7 @@ class _ThreadedRun:
             error = item or RuntimeError("the step ended without a result")
             yield from self._record(worker, self._failure(worker, error))
 
-    def _record(
-        self,
-        worker: _Worker,
-        event: dg.DagsterEvent,
-    ) -> Iterator[dg.DagsterEvent]:
+    def _record(self, worker: _Worker, event: dg.DagsterEvent) -> Iterator[dg.DagsterEvent]:
         yield event
         worker.settled |= (
             event.is_step_success or event.is_step_failure or event.is_step_up_for_retry

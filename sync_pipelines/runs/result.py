@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from sync_pipelines.catalog.runs import (
-    note_details,
-)
-from sync_pipelines.errors import (
-    SyncError,
-)
+from sync_pipelines.catalog.runs import note_details
+from sync_pipelines.errors import SyncError
 from sync_pipelines.model.publish import Publication
 from sync_pipelines.model.run import Mode, RunResult
 from sync_pipelines.runs.attempt import Attempt

@@ -14,9 +14,7 @@ import psycopg
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.destinations.destination import Destination
-from sync_pipelines.errors import (
-    InterruptedRunError,
-)
+from sync_pipelines.errors import InterruptedRunError
 from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.run import Mode

@@ -35,10 +35,7 @@ class Crons:
     time_zone: str
 
 
-def usable_crons(
-    connector: Connector,
-    settings: Settings,
-) -> tuple[Crons, list[SettingsError]]:
+def usable_crons(connector: Connector, settings: Settings) -> tuple[Crons, list[SettingsError]]:
     """The expressions in force for a connector, and what is wrong with those that cannot be used and count as none.
 
     They were checked when they were set; a variable of the environment or a hand in the database may hold anything.

@@ -66,7 +66,7 @@ def on_terminal(*, stderr: bool = True) -> bool:
 
 
 def say(message: str, style: str | None = None, *, stderr: bool = False) -> None:
-    """Print one paragraph of our own; markup inside is not interpreted, secrets are cut out."""
+    """Print one paragraph of ours; markup inside is not interpreted, secrets are cut out."""
     text = Text(redact(message), style=style or "")
     draw(text, stderr=stderr, soft_wrap=True)
 

@@ -61,13 +61,7 @@ class DltDestination:
         self._column_type = column_type
         self._wrote = False
 
-    def prepare(
-        self,
-        entity: Entity,
-        *,
-        rebuild: bool,
-        remask: Remask | None = None,
-    ) -> Prepared:
+    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
         """Look at the table; dlt makes it, and its columns, with the first rows."""
         with self._locked() as cursor:
             warehouse = self._warehouse(entity)
@@ -122,12 +116,7 @@ class DltDestination:
         except UnknownTypeError:
             return sql_type
 
-    def _widening(
-        self,
-        column: Column,
-        have: str,
-        quote: Callable[[str], str],
-    ) -> str | None:
+    def _widening(self, column: Column, have: str, quote: Callable[[str], str]) -> str | None:
         try:
             is_wider = widens(parse_type(have), column.type)
         except UnknownTypeError:
@@ -136,13 +125,7 @@ class DltDestination:
             return None
         return f"ALTER COLUMN {quote(column.target_name)} TYPE {self._column_type(column.type)}"
 
-    def open_stream(
-        self,
-        entity: Entity,
-        *,
-        fills_empty: bool,
-        first_rows: int,
-    ) -> None:
+    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> None:
         """None: one load brings what changed, when everything is read."""
 
     def publish(
@@ -249,13 +232,7 @@ class DltDestination:
             for row in self._warehouse(entity).rows(names, "NOT _bridge_deleted"):
                 yield tuple(map(as_python, row, types))
 
-    def _copy(
-        self,
-        connection: Any,
-        entity: Entity,
-        *,
-        is_transient: bool,
-    ) -> str:
+    def _copy(self, connection: Any, entity: Entity, *, is_transient: bool) -> str:
         with self._locked():
             warehouse = self._warehouse(entity)
             there = warehouse.types()

@@ -107,11 +107,7 @@ class Warehouse:
             )
         return {name: sql_type.lower() for name, sql_type in rows}
 
-    def rows(
-        self,
-        columns: Sequence[str],
-        where: str = "1 = 1",
-    ) -> Iterator[tuple[Any, ...]]:
+    def rows(self, columns: Sequence[str], where: str = "1 = 1") -> Iterator[tuple[Any, ...]]:
         """Rows of the table, read in parts.
 
         Args:
@@ -134,12 +130,7 @@ class Warehouse:
             rows = client.execute_sql(statement.format(table=table, keys=keys))
             return int(rows[0][0])
 
-    def update(
-        self,
-        assignment: str,
-        key: Sequence[str],
-        condition: str,
-    ) -> None:
+    def update(self, assignment: str, key: Sequence[str], condition: str) -> None:
         """Change the row of a key, given as texts."""
         with self._client() as client:
             conditions = [condition]

@@ -85,10 +85,8 @@ def _take_out(cursor: Any, entity: Entity, arrival: int) -> dict[str, str | None
 
 def _make_trial(cursor: Any, entity: Entity) -> str:
     """Make the table of the trial; returns the statement that writes the staged rows into it, up to its condition."""
-    target, staging = (
-        target_of(entity),
-        records_of(entity),
-    )
+    target = target_of(entity)
+    staging = records_of(entity)
     trial = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__trial"))
     cursor.execute(
         f"CREATE UNLOGGED TABLE {trial} (LIKE {target} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION)"

@@ -140,11 +140,7 @@ class RecordStream:
                 self.connection.pgconn.finish()
         self.connection.close()
 
-    def _put(
-        self,
-        item: pa.Table | BaseException | None,
-        while_full: Callable[[], None],
-    ) -> None:
+    def _put(self, item: pa.Table | BaseException | None, while_full: Callable[[], None]) -> None:
         while self._thread.is_alive():
             try:
                 self._waiting.put(item, timeout=_LOOK_SECONDS)

@@ -54,10 +54,7 @@ def create_statements(entity: Entity) -> tuple[str, ...]:
     columns += own_definitions(entity, OPTIONAL_COLUMNS)
     target = target_of(entity)
     definitions = ",\n  ".join(columns)
-    return (
-        f"CREATE TABLE {target} (\n  {definitions}\n)",
-        *constraint_statements(entity),
-    )
+    return (f"CREATE TABLE {target} (\n  {definitions}\n)", *constraint_statements(entity))
 
 
 def _definition(column: Column) -> str:

@@ -154,12 +154,7 @@ class TrinoDestination:
         else:
             tune(self.session, self.catalog)
 
-    def _plan_table(
-        self,
-        entity: Entity,
-        *,
-        rebuild: bool,
-    ) -> tuple[Entity, TablePlan]:
+    def _plan_table(self, entity: Entity, *, rebuild: bool) -> tuple[Entity, TablePlan]:
         stored = self.place(entity).columns()
         entity = with_stored_columns(entity, stored)
         place = self.place(entity)

@@ -115,11 +115,7 @@ def commit(
     )
 
 
-def _settle(
-    session: Session,
-    marker: str,
-    lost: LostAnswerError,
-) -> str | None:
+def _settle(session: Session, marker: str, lost: LostAnswerError) -> str | None:
     """Wait until nothing of the statement runs any more; returns its query id as far as it is known.
 
     Raises:

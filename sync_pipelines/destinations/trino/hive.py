@@ -168,12 +168,7 @@ def _views(place: Place) -> str:
     )
 
 
-def version_statement(
-    place: Place,
-    rows: str,
-    condition: str,
-    changes: Values,
-) -> str:
+def version_statement(place: Place, rows: str, condition: str, changes: Values) -> str:
     """Append versions of rows that differ only by some columns of ours.
 
     Args:
@@ -282,11 +277,7 @@ def write_hive(work: Work, statements: HiveStatements) -> dict[str, Any]:
     return _swap(work, statements)
 
 
-def _append(
-    work: Work,
-    statements: HiveStatements,
-    rows: str,
-) -> dict[str, Any]:
+def _append(work: Work, statements: HiveStatements, rows: str) -> dict[str, Any]:
     target = work.place.beside(rows)
 
     def again() -> str | None:
@@ -294,13 +285,7 @@ def _append(
         return statements.append(target) if work.counts.written else None
 
     statement = statements.append(target)
-    written, _ = commit(
-        work.session,
-        statement,
-        work.marker,
-        found=lambda _: None,
-        again=again,
-    )
+    written, _ = commit(work.session, statement, work.marker, found=lambda _: None, again=again)
     _check(work.counts.written, written)
     return {"rows_table": rows, "rows_written": written}
 

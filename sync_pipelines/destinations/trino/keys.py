@@ -56,11 +56,7 @@ def rejected_keys(cursor: Any, request: PublishRequest) -> Staged:
     return keys_table(request.entity, keys)
 
 
-def settle_by_keys(
-    cursor: Any,
-    request: PublishRequest,
-    spool: Spool,
-) -> None:
+def settle_by_keys(cursor: Any, request: PublishRequest, spool: Spool) -> None:
     """Mark what is in quarantine as superseded where this run brought a good record of the same key.
 
     The keys of the good records are copied next to the quarantine, and only when something is there.

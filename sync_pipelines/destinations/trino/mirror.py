@@ -102,10 +102,7 @@ def _types(columns: list[Column]) -> dict[str, str]:
     return {column.target_name: column.type.sql for column in columns}
 
 
-def _for_copy(
-    rows: Iterator[list[Any]],
-    columns: list[Column],
-) -> Iterator[list[Any]]:
+def _for_copy(rows: Iterator[list[Any]], columns: list[Column]) -> Iterator[list[Any]]:
     """Rows as COPY takes them: columns of the source first, then those of ours as they are."""
     types = [column.type for column in columns]
     count = len(types)

@@ -94,11 +94,7 @@ class TrinoTable:
         compared: as for `publish`.
     """
 
-    def __init__(
-        self,
-        work: Work,
-        compared: tuple[int, Counts] | None,
-    ) -> None:
+    def __init__(self, work: Work, compared: tuple[int, Counts] | None) -> None:
         self.work = work
         self._staged = 0
         self._known: Counts | None = None

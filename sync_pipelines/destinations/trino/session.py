@@ -167,11 +167,7 @@ class Session:
         """The single number of a query."""
         return int(self.query(statement)[0][0])
 
-    def _translated(
-        self,
-        error: Exception,
-        query_id: str | None,
-    ) -> SyncError:
+    def _translated(self, error: Exception, query_id: str | None) -> SyncError:
         where = {"trino": self.options.location}
         if (
             isinstance(error, TrinoAuthError)

@@ -57,11 +57,7 @@ class Field:
 
 def record_fields(entity: Entity) -> list[Field]:
     """The columns of `model.staged.records_schema`."""
-    fields = [
-        Field("arrival", BIGINT),
-        Field("rowversion", TEXT),
-        Field("hash", TEXT),
-    ]
+    fields = [Field("arrival", BIGINT), Field("rowversion", TEXT), Field("hash", TEXT)]
     places = staged_places(entity)
     for column in entity.columns:
         field = Field(places[column.name], column.type)
@@ -71,12 +67,7 @@ def record_fields(entity: Entity) -> list[Field]:
     return fields
 
 
-def inline_relation(
-    table: pa.Table,
-    fields: list[Field],
-    *,
-    hive: bool = False,
-) -> str | None:
+def inline_relation(table: pa.Table, fields: list[Field], *, hive: bool = False) -> str | None:
     """A query that gives the rows of a table without reading anything; None when they are too many characters."""
     if not table.num_rows:
         return _no_rows(fields, hive=hive)
@@ -153,11 +144,7 @@ def _moment(micros: int) -> str:
 
 def _rows_as_json(columns: list[list[Any]]) -> str:
     rows = list(zip(*columns, strict=True))
-    return json.dumps(
-        rows,
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass
@@ -177,12 +164,7 @@ class Staging:
     _tables: list[str] = field(default_factory=list)
     _folders: list[str] = field(default_factory=list)
 
-    def relation(
-        self,
-        part: str,
-        table: pa.Table,
-        fields: list[Field],
-    ) -> str:
+    def relation(self, part: str, table: pa.Table, fields: list[Field]) -> str:
         """Put a table that is in memory where a statement can read it."""
         if table.num_rows <= self.session.options.inline_rows:
             inline = inline_relation(table, fields, hive=self.hive)
@@ -199,12 +181,7 @@ class Staging:
             raise self._storage_error(error) from error
         return self._over_files(part, fields)
 
-    def of_files(
-        self,
-        part: str,
-        files: list[Path],
-        fields: list[Field],
-    ) -> str:
+    def of_files(self, part: str, files: list[Path], fields: list[Field]) -> str:
         """Put Parquet files where a statement can read them."""
         if self.session.options.staging_url is None:
             tables = map(pq.read_table, files)
@@ -279,12 +256,7 @@ class Staging:
             values.append(f"{value} AS {one.name}")
         return f"(SELECT {', '.join(values)} FROM {table})"
 
-    def _by_statements(
-        self,
-        part: str,
-        tables: Iterator[pa.Table],
-        fields: list[Field],
-    ) -> str:
+    def _by_statements(self, part: str, tables: Iterator[pa.Table], fields: list[Field]) -> str:
         columns = ", ".join(f"{one.name} {_final_type(one, hive=self.hive)}" for one in fields)
         name = self._new_table(self.catalog, part, f"({columns})")
         for table in tables:
@@ -292,12 +264,7 @@ class Staging:
                 self._insert(name, chunk, fields)
         return name
 
-    def _insert(
-        self,
-        name: str,
-        chunk: pa.Table,
-        fields: list[Field],
-    ) -> None:
+    def _insert(self, name: str, chunk: pa.Table, fields: list[Field]) -> None:
         inline = inline_relation(chunk, fields, hive=self.hive)
         if inline is not None:
             self.session.execute(f"INSERT INTO {name} SELECT * FROM {inline}")

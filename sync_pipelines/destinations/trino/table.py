@@ -55,12 +55,7 @@ def check_names(entity: Entity) -> None:
             )
 
 
-def plan_table(
-    place: Place,
-    stored: dict[str, str],
-    *,
-    rebuild: bool,
-) -> TablePlan:
+def plan_table(place: Place, stored: dict[str, str], *, rebuild: bool) -> TablePlan:
     """Compare an entity with its table; see `destinations.drift.plan_table`.
 
     Args:
@@ -124,12 +119,7 @@ def apply_table(session: Session, plan: TablePlan) -> None:
         session.execute(statement)
 
 
-def set_aside(
-    place: Place,
-    suffix: str,
-    *,
-    is_view: bool = False,
-) -> str | None:
+def set_aside(place: Place, suffix: str, *, is_view: bool = False) -> str | None:
     """Rename the table, so that a new one can take the name; nothing is dropped.
 
     Args:
@@ -143,11 +133,7 @@ def set_aside(
     if not place.columns():
         return None
     table = place.entity.target_table.lower()
-    old = free_name(
-        table,
-        suffix,
-        is_taken=lambda name: bool(place.columns(name)),
-    )
+    old = free_name(table, suffix, is_taken=lambda name: bool(place.columns(name)))
     what = "VIEW" if is_view else "TABLE"
     place.session.execute(f"ALTER {what} {place.table} RENAME TO {place.beside(old)}")
     return f"{place.entity.target_schema.lower()}.{old}"

@@ -32,10 +32,7 @@ _HIVE = {
 }
 # As the pages' Arrow types arrive in Parquet; see `model.types`.
 _STAGED = {**_HIVE, Kind.BYTES: "varchar"}
-_WIDENINGS = {
-    ("integer", "bigint"),
-    ("real", "double"),
-}
+_WIDENINGS = {("integer", "bigint"), ("real", "double")}
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 
 
@@ -61,12 +58,7 @@ def _decimal(column: ColumnType) -> str | None:
     return "varchar" if column.is_number_text else f"decimal({column.precision},{column.scale})"
 
 
-def from_staged(
-    expression: str,
-    column: ColumnType,
-    *,
-    hive: bool = False,
-) -> str:
+def from_staged(expression: str, column: ColumnType, *, hive: bool = False) -> str:
     """SQL that turns a staged value into the table's type."""
     match column.kind:
         case Kind.BYTES:

@@ -51,13 +51,7 @@ def find_vanished(work: Work) -> Vanished:
     if known or work.read.can_hide_rows:
         return _by_ids(work, absent, live, known)
     missed = work.session.number(f"SELECT count(*) FROM {target} t WHERE {absent}")
-    plan = plan_vanished(
-        work.request,
-        work.read,
-        live=live,
-        missed=missed,
-        missed_before=0,
-    )
+    plan = plan_vanished(work.request, work.read, live=live, missed=missed, missed_before=0)
     condition = absent if plan.deleted else None
     return Vanished(plan, condition, live_before=live)
 
@@ -70,12 +64,7 @@ def _rejected(work: Work) -> str | None:
     return work.staging.relation("rejected_keys", keys, fields)
 
 
-def _by_ids(
-    work: Work,
-    absent: str,
-    live: int,
-    known: frozenset[str],
-) -> Vanished:
+def _by_ids(work: Work, absent: str, live: int, known: frozenset[str]) -> Vanished:
     """As `find_vanished`, where each row must be distinguished from the others.
 
     Args:
@@ -100,12 +89,7 @@ def _by_ids(
     if plan.noted:
         new = [row_id for row_id in missed if row_id not in known]
     if not plan.deleted:
-        return Vanished(
-            plan,
-            new_ids=tuple(new),
-            still_absent=tuple(missed),
-            live_before=live,
-        )
+        return Vanished(plan, new_ids=tuple(new), still_absent=tuple(missed), live_before=live)
     if not work.read.can_hide_rows:
         return Vanished(plan, absent, live_before=live)
     return Vanished(
@@ -120,19 +104,11 @@ def _by_ids(
 def _is_among(work: Work, ids: list[str]) -> str:
     """A condition over t: the row has one of these ids."""
     column = pa.array(ids, pa.string())
-    relation = work.staging.relation(
-        "gone",
-        pa.table({"id": column}),
-        [Field("id", TEXT)],
-    )
+    relation = work.staging.relation("gone", pa.table({"id": column}), [Field("id", TEXT)])
     return f"cast(t._bridge_id AS varchar) IN (SELECT id FROM {relation} g)"
 
 
-def keep_absences(
-    cursor: Any,
-    request: PublishRequest,
-    vanished: Vanished,
-) -> None:
+def keep_absences(cursor: Any, request: PublishRequest, vanished: Vanished) -> None:
     """Remember which rows were missed for the first time, and forget those that are back or gone."""
     if request.mode is not Mode.FULL:
         return

@@ -155,10 +155,7 @@ def _contradicts(table: DecisionTable) -> Expr:
     return pl.min_horizontal(answers) != pl.max_horizontal(answers)
 
 
-def _pairs(
-    table: DecisionTable,
-    row: dict[str, Any],
-) -> Iterator[tuple[int, int]]:
+def _pairs(table: DecisionTable, row: dict[str, Any]) -> Iterator[tuple[int, int]]:
     """Pairs of rules that may not both match a row; where answers may be equal, one rule for each answer."""
     numbers = range(len(table.rules))
     matching = [number for number in numbers if row[f"m{number}"]]

@@ -120,10 +120,7 @@ class UnaryTests:
         return {kind_of(value) for value in self.values() if value is not None}
 
 
-def _each(
-    tests: tuple[Comparison | Interval, ...],
-    value: Expr,
-) -> Iterator[Expr]:
+def _each(tests: tuple[Comparison | Interval, ...], value: Expr) -> Iterator[Expr]:
     """What each test says; all equalities of one kind in one look-up, since a cell may list very many of them."""
     listed: dict[Kind, list[Value]] = {}
     for test in tests:

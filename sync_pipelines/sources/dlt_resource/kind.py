@@ -47,14 +47,7 @@ class DltKind(DeclaredKind):
             yield ("arguments", *place), "a secret is given as a reference, env:NAME"
         for slug, endpoint in declaration.endpoints.items():
             if endpoint.records != "$":
-                yield (
-                    (
-                        "endpoints",
-                        slug,
-                        "records",
-                    ),
-                    "a resource yields its records themselves",
-                )
+                yield (("endpoints", slug, "records"), "a resource yields its records themselves")
             if endpoint.cursor is not None and endpoint.cursor.param != INCREMENTAL:
                 yield (
                     ("endpoints", slug, "cursor"),
@@ -75,12 +68,7 @@ class DltKind(DeclaredKind):
         """As `SourceKind.sample`."""
         resource = DeclaredResource.of(declaration, slug)
         arguments = declaration.arguments
-        made = call_source(
-            resource.place,
-            arguments,
-            session.outbound,
-            declaration.base_url,
-        )
+        made = call_source(resource.place, arguments, session.outbound, declaration.base_url)
         return next(bodies_of(made, resource, SAMPLE_RECORDS), b"[]")
 
     def place_of(self, endpoint: Endpoint) -> str:
