@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import EntityDefinitionError, NotFoundError, SettingsError
+from sync_pipelines.errors import (
+    ConfigurationError,
+    EntityDefinitionError,
+    NotFoundError,
+    SettingsError,
+)
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.cursor_plan import CursorMark
 from sync_pipelines.model.entity import (
@@ -24,6 +30,7 @@ from sync_pipelines.model.entity import (
     SyncPolicy,
     Timeline,
 )
+from sync_pipelines.secrets import printable
 
 _SELECT = """
 SELECT e.uid, c.name AS connector, e.slug, e.api_name, e.description, e.delta_strategy, e.columns, e.target_schema,
@@ -44,17 +51,21 @@ _SETTABLE = {
 
 
 def entity_from_row(row: dict[str, Any]) -> Entity:
-    """Build an entity from a row of the catalog query, or of the snapshot file, which has no positions."""
-    marks = tuple(CursorMark.from_json(mark) for mark in row.get("cursor_marks", ()))
-    codec = row.get("cursor_codec")
-    typed = {
-        **row,
+    """Build an entity from a row of the catalog query, or of the snapshot file, which has no positions.
+
+    Raises:
+        ConfigurationError: a word in it is not known, of a newer version say.
+    """
+    typed = {**row}
+    marks = typed.get("cursor_marks", ())
+    codec = typed.get("cursor_codec")
+    typed |= {
         "description": row["description"] or "",
-        "delta_strategy": DeltaStrategy(row["delta_strategy"]),
+        "delta_strategy": _known(DeltaStrategy, row, "delta_strategy"),
         "columns": tuple(Column(**column) for column in row["columns"]),
-        "status": EntityStatus(row["status"]),
-        "cursor_codec": None if codec is None else Codec(codec),
-        "cursor_marks": marks,
+        "status": _known(EntityStatus, row, "status"),
+        "cursor_codec": None if codec is None else _known(Codec, row, "cursor_codec"),
+        "cursor_marks": tuple(CursorMark.from_json(mark) for mark in marks),
     }
     return Entity(
         **_taken(EntityDefinition, typed),
@@ -64,9 +75,26 @@ def entity_from_row(row: dict[str, Any]) -> Entity:
     )
 
 
+_Words = TypeVar("_Words", bound=StrEnum)
+
+
+def _known(words: type[_Words], row: dict[str, Any], name: str) -> _Words:
+    try:
+        return words(row[name])
+    except ValueError:
+        shown = printable(str(row[name]))
+        known = ", ".join(words)
+        raise ConfigurationError(
+            f"The catalog has the {name} {shown!r}, which this version does not know; known: {known}.",
+            where={"connector": row["connector"], "entity": row["slug"]},
+            state="Nothing was read and nothing was changed.",
+            next_command="sync-pipelines doctor",
+        ) from None
+
+
 def _taken(part: type[Any], row: dict[str, Any]) -> dict[str, Any]:
     """The values of a row that are fields of one part of an entity."""
-    return {field.name: row[field.name] for field in fields(part) if field.name in row}
+    return {name: row[name] for name in part.__dataclass_fields__ if name in row}
 
 
 def list_entity_rows(

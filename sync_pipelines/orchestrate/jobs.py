@@ -57,31 +57,32 @@ def sync_jobs(
         all_keys += keys
         job = dg.define_asset_job(
             sync_job_name(connector),
-            _with_models(keys, models),
+            dg.AssetSelection.assets(*_with_models(keys, models)),
             description=f"Sync the {len(entities)} entities of {connector}.",
             tags={CONNECTOR_TAG: connector},
         )
         jobs.append(job)
-    if all_keys and len(view.entities) <= MAX_ENTITIES_OF_SYNC_ALL:
-        everything = dg.define_asset_job(
+    everything = _with_models(all_keys, models)
+    if everything and len(view.entities) <= MAX_ENTITIES_OF_SYNC_ALL:
+        job = dg.define_asset_job(
             SYNC_ALL,
-            _with_models(all_keys, models),
+            dg.AssetSelection.assets(*everything),
             description="Sync every entity of every connector.",
         )
-        jobs.append(everything)
+        jobs.append(job)
     return jobs
 
 
 def _with_models(
     keys: list[dg.AssetKey],
     models: Sequence[dg.AssetsDefinition],
-) -> dg.AssetSelection:
+) -> list[dg.AssetKey]:
     """The keys and those of the models, in order of their dependencies, that read nothing else."""
     selected = dict.fromkeys(keys)
     for model in models:
         if all(upstream <= selected.keys() for upstream in model.asset_deps.values()):
             selected |= dict.fromkeys(model.keys)
-    return dg.AssetSelection.assets(*selected)
+    return list(selected)
 
 
 def discovery_jobs(view: CatalogView) -> list[dg.JobDefinition]:

@@ -16,22 +16,21 @@ def maintenance(
     view: CatalogView,
 ) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
     """Job and schedule; nothing when no table is in Trino."""
-    entities = [entity for entity in view.entities if _cron(entity) is not None]
+    destinations = {entity.destination for entity in view.entities}
+    # Asked once for each destination: Trino reads its settings to answer.
+    crons = {name: kind_of(name).maintenance_cron for name in destinations}
+    entities = [entity for entity in view.entities if crons[entity.destination] is not None]
     if not entities:
         return [], []
     job = _job(entities)
     schedule = dg.ScheduleDefinition(
         name=f"{JOB}_schedule",
         job=job,
-        cron_schedule=_cron(entities[0]),
+        cron_schedule=crons[entities[0].destination],
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Looks after the Iceberg tables; those that need nothing cost two small queries.",
     )
     return [job], [schedule]
-
-
-def _cron(entity: Entity) -> str | None:
-    return kind_of(entity.destination).maintenance_cron
 
 
 def _job(entities: list[Entity]) -> dg.JobDefinition:

@@ -192,8 +192,11 @@ class _Work:
 
     def _note(self, candidate: Candidate, first: str | None) -> None:
         with self._lock:
+            if first is None:
+                self.found.quiet.append(candidate.uid)
+                return
             codec = Codec(candidate.codec)
-            if first is not None and is_news(codec, candidate.seen, first, candidate.found):
+            if is_news(codec, candidate.seen, first, candidate.found):
                 self.found.news[candidate.uid] = first
             else:
                 self.found.quiet.append(candidate.uid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +14,13 @@ from sync_pipelines.catalog.connectors import (
     list_connectors,
     remove_connector,
 )
-from sync_pipelines.catalog.entities import change_entity, get_entity, list_entities, set_cursor
+from sync_pipelines.catalog.entities import (
+    change_entity,
+    get_entity,
+    list_entities,
+    list_entity_rows,
+    set_cursor,
+)
 from sync_pipelines.catalog.quarantine import get_quarantined, list_quarantine
 from sync_pipelines.catalog.runs import fail_run, get_run, list_runs, start_run
 from sync_pipelines.demo.twin import Fault
@@ -26,6 +33,7 @@ from sync_pipelines.errors import (
     SourceUnreachableError,
 )
 from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.entity import EntityDefinition, Position, SyncPolicy, Timeline
 from sync_pipelines.model.run import Mode
 from sync_pipelines_tests.world import World, item
 
@@ -246,3 +254,24 @@ def test_an_entity_whose_description_breaks_waits_for_a_person(world: World) -> 
 
 def test_an_entity_definition_error_names_its_entity() -> None:
     assert "entity items" in str(EntityDefinitionError("bad").at(entity="items"))
+
+
+def test_every_part_of_an_entity_is_filled_from_the_catalog(world: World) -> None:
+    """A column that the query forgets would leave a default in its place."""
+    world.add_items(1)
+    world.sync()
+    (row,) = list_entity_rows(world.database)
+    parts = (EntityDefinition, SyncPolicy, Position, Timeline)
+    names = {field.name for part in parts for field in fields(part)}
+    assert set(row) == names - {"own_columns"}
+
+
+def test_a_word_of_another_version_is_named_with_its_entity(world: World) -> None:
+    world.add_items(1)
+    world.sync()
+    world.set("items", cursor_codec="lunar")
+    with pytest.raises(
+        ConfigurationError, match=r"cursor_codec 'lunar'.*known: text, integer"
+    ) as error:
+        world.entity()
+    assert error.value.where == {"connector": "erp", "entity": "items"}

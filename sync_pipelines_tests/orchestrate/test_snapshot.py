@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.discovery.discover import discover
@@ -81,3 +83,15 @@ def test_a_restricted_location_sees_its_connectors_only_and_keeps_its_own_file(
     assert load_catalog(gone, tmp_path).fingerprint == "", (
         "a last known catalog is to be loaded again"
     )
+
+
+@pytest.mark.parametrize("damaged", ["[null]", "[1]", '["x"]', "[{}]", "{", "null"])
+def test_a_damaged_file_of_the_catalog_counts_as_none(tmp_path: Path, damaged: str) -> None:
+    def gone() -> Database:
+        raise DatabaseUnavailableError("away")
+
+    content = f'{{"database": "d", "connectors": [], "entities": {damaged}}}'
+    (tmp_path / "catalog.json").write_text(content)
+    view = load_catalog(gone, tmp_path)
+    assert view.entities == ()
+    assert view.stale_because is not None
