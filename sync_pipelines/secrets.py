@@ -28,6 +28,7 @@ HIDDEN = "***"
 # A shorter text is no secret, and would hide letters everywhere.
 _LEAST_CHARACTERS = 4
 _ROOM_CHARACTERS = 1000
+_EXCERPT_BYTES = 100_000
 
 _known: set[str] = set()
 _known_lock = threading.Lock()
@@ -246,3 +247,11 @@ def printable(text: str, limit: int = 200) -> str:
     if len(cleaned) <= limit and len(text) <= looked_at:
         return cleaned
     return cleaned[:limit] + "…"
+
+
+def excerpt_of(body: bytes) -> str:
+    """The first characters of an answer for a message, as `printable` shows them."""
+    # Much more than is shown: half a secret is none that the redactor knows.
+    beginning = body[:_EXCERPT_BYTES]
+    text = beginning.decode("utf-8", errors="backslashreplace")
+    return printable(text) or "(empty)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -228,3 +229,15 @@ def test_a_run_waits_for_no_discovery_that_may_wait_for_the_table_which_the_run_
     world.discover()
     world.sync()
     world.assert_equal_to_truth()
+
+
+def test_a_kind_that_is_not_known_any_more_is_a_description_that_cannot_be_read(
+    declared: DeclaredWorld,
+) -> None:
+    declared.serve(records=[{"id": 1, "name": "n"}])
+    declared.apply(openapi_file(declared, document_of("name")))
+    connector = replace(get_connector(declared.database, "shop"), kind="gone")
+    entity = get_entity(declared.database, "shop", "users")
+    waits_for = follow_fields(declared.database, connector, entity, {"colour"}, declared.settings)
+    assert waits_for is not None
+    assert "cannot be read now (The kind of source 'gone' is not known" in waits_for

@@ -199,6 +199,7 @@ _CUTS = {
     "value[:10]",
     'agenda["entities"][:20]',
     "hex()[:16]",
+    "fingerprint[:16]",
     "refusal.why[:100]",
     "join(undeclared)[:2000]",
     "left[:10]",

@@ -9,10 +9,10 @@ import jsonpath_ng
 import msgspec
 from jsonpath_ng.parser import parse as parse_jsonpath
 
-from sync_pipelines.batches.records import elements_of, excerpt_of, members_of
+from sync_pipelines.batches.records import elements_of, members_of
 from sync_pipelines.batches.sieve import sift_record
 from sync_pipelines.errors import BrokenPageError, SettingsError, SourceContractError
-from sync_pipelines.secrets import printable
+from sync_pipelines.secrets import excerpt_of, printable
 
 MAX_PATH_CHARACTERS = 2000
 _BLANKS = b" \t\r\n"

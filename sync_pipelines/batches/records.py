@@ -18,7 +18,7 @@ from sync_pipelines.batches.values import NotANumber, convert
 from sync_pipelines.errors import BrokenPageError, RecordError
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import Kind
-from sync_pipelines.secrets import printable
+from sync_pipelines.secrets import excerpt_of, printable
 
 MAX_ROWVERSION_CHARACTERS = 1000
 # An entry of an index of PostgreSQL's holds at most 2704 bytes (BTMaxItemSize), and a letter has up to four.
@@ -32,7 +32,6 @@ class _Rows(msgspec.Struct):
 rows_decoder = msgspec.json.Decoder(_Rows)
 _BLANK = re.compile(r"[ \t\r\n]*")
 _KEEP_INTEGER_DIGITS = 400
-_EXCERPT_BYTES = 100_000
 _TOO_DEEP = "The record is nested too deeply."
 
 
@@ -183,13 +182,6 @@ def _not_json(body: bytes, error: Exception) -> BrokenPageError:
     if isinstance(error, RecursionError):
         reason = "nested too deeply"
     return BrokenPageError(f"The answer is {reason}", excerpt=excerpt_of(body))
-
-
-def excerpt_of(body: bytes) -> str:
-    """The first characters of an answer, redacted, for a message."""
-    beginning = body[:_EXCERPT_BYTES]
-    text = beginning.decode("utf-8", errors="backslashreplace")
-    return printable(text, 200) or "(empty)"
 
 
 def _skip(text: str, position: int) -> int:

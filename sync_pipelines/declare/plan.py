@@ -168,8 +168,8 @@ def plan_connector(
     _check_id_tables(declaration, database.bridge_schema)
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
     approved = None if infer_again else before
-    kind = source_kind_named(declaration.kind)
     with contextlib.closing(_session(declaration, settings, outbound)) as session:
+        kind = source_kind_named(declaration.kind)
         resolved = kind.resolve(declaration, session)
         columns = _resolve_columns(resolved.declaration, approved, session, settings)
     declaration = columns.declaration
@@ -256,10 +256,11 @@ def _session(
     declaration: Declaration, settings: Settings, outbound: Outbound | None
 ) -> GuardedSession:
     connector = as_connector(declaration)
-    limits = connector_limits(connector, settings)
     if outbound is None:
         outbound = of_connector(connector, settings)
-    return new_session(connector.base_url, auth_key(connector), limits, outbound)
+    auth = auth_key(connector)
+    limits = connector_limits(connector, settings)
+    return new_session(connector.base_url, auth, limits, outbound)
 
 
 def _approved_columns(

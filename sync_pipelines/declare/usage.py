@@ -120,15 +120,17 @@ def _is_same_code(declaration: Declaration, before: Declaration | None) -> bool:
 
 
 def _is_agreed(connector: Connector, stored: Connector | None, bound: set[tuple[str, str]]) -> bool:
+    wanted = wanted_secrets(connector)
     known = {origin for _, origin in bound}
-    agreed: set[tuple[str, str]] = set()
+    agreed: list[tuple[str, ...]] = []
     if stored is not None:
         known |= _origins(stored)
         pairs = (stored.agreed or {}).get("secrets", ())
-        agreed = {(reference, origin) for reference, origin in pairs}
+        # A damaged pair matches no secret, so that a person is asked again.
+        agreed = [tuple(pair) for pair in pairs if isinstance(pair, list | tuple)]
     if not _origins(connector) <= known:
         return False
-    for reference, origin in wanted_secrets(connector):
+    for reference, origin in wanted:
         variable = reference.removeprefix("env:")
         if (reference, origin) not in agreed and (variable, origin) not in bound:
             return False

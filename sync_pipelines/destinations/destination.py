@@ -145,13 +145,15 @@ class Destination(Protocol):
         """The table with everything that names it, for people and metadata."""
 
     def check(self, schema: str) -> str:
-        """Say in words that the destination answers and can be written to.
+        """Say in words that the destination answers; where it can be asked for rights, also that the role has them.
+
+        Only PostgreSQL can be asked without writing. Elsewhere a missing right shows when the first table is made.
 
         Args:
             schema: of a connector's tables.
 
         Raises:
-            SyncError: it does not, or it cannot.
+            SyncError: it does not answer, or the role may not write.
         """
 
     def keys_table(self, connection: Any, entity: Entity) -> str:

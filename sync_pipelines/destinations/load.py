@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
-import pyarrow as pa
 
 from sync_pipelines.books.originals import Originals
 from sync_pipelines.catalog.database import classified_errors
@@ -18,10 +17,8 @@ from sync_pipelines.destinations.spools import RunFolder
 from sync_pipelines.errors import FatalError, SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
+from sync_pipelines.model.staged import Batch
 from sync_pipelines.secrets import printable
-
-Batch = tuple[str, pa.Table]
-"""A staging table and a batch for it."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -25,6 +26,16 @@ def as_python(value: Any, column_type: ColumnType) -> Any:
         case Kind.TIMESTAMPTZ if isinstance(value, datetime):
             return value if value.tzinfo else value.replace(tzinfo=UTC)
     return value
+
+
+def row_as_python(row: Sequence[Any], types: Sequence[ColumnType]) -> tuple[Any, ...]:
+    """The values of a row as psycopg gives them.
+
+    Raises:
+        ValueError: the row has not one value for each type.
+    """
+    values = zip(row, types, strict=True)
+    return tuple([as_python(value, column_type) for value, column_type in values])
 
 
 def canonical_text(expression: str, kind: Kind) -> str:

@@ -41,8 +41,8 @@ def follow_fields(
     Returns:
         None when the catalog has new columns, so that everything must be read again; else what the fields wait for.
     """
-    kind = source_kind(connector)
     try:
+        kind = source_kind(connector)
         raw_apis, declaration, _ = kind.describe(connector, settings, database)
         entities, _ = parse_apis(raw_apis, connector, settings)
     except SyncError as error:

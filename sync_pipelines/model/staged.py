@@ -9,6 +9,9 @@ import pyarrow as pa
 
 from sync_pipelines.model.entity import Entity
 
+Batch = tuple[str, pa.Table]
+"""A staging table and a batch for it."""
+
 REJECTS = {
     "page": pa.int64(),
     "position": pa.int64(),

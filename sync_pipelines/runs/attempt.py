@@ -15,7 +15,7 @@ from sync_pipelines.books.originals import Originals
 from sync_pipelines.catalog.runs import get_run
 from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.destinations.destination import StagedBatches
-from sync_pipelines.destinations.load import Batch, Loading, load_batches, load_failure
+from sync_pipelines.destinations.load import Loading, load_batches, load_failure
 from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.spools import RunFolder
 from sync_pipelines.gate.tally import Tally
@@ -28,6 +28,7 @@ from sync_pipelines.model.publish import (
     ReadResult,
 )
 from sync_pipelines.model.run import Ledger, Mode, RunStatus, is_published
+from sync_pipelines.model.staged import Batch
 from sync_pipelines.model.verdict import RejectionLimits, Verdict
 from sync_pipelines.runs.checkpoint import plan_checkpoint
 from sync_pipelines.runs.extraction import Extraction

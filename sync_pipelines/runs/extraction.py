@@ -15,7 +15,8 @@ from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.cursor import order_key, subtract_seconds
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
-from sync_pipelines.runs.page_judge import Batch, KeepOriginals, PageJudge
+from sync_pipelines.model.staged import Batch
+from sync_pipelines.runs.page_judge import KeepOriginals, PageJudge
 from sync_pipelines.runs.rejects import reject_refused
 from sync_pipelines.sources.http.hiding import hiding
 from sync_pipelines.sources.http.traffic import Traffic
@@ -72,7 +73,7 @@ class Extraction:
         self.without_rowversion = 0
         self.undeclared: set[str] = set()
         self._hides = gate is not None and gate.masks is not None
-        self._pager = Pager(self._fetch, source.page_size, max_pages)
+        self._max_pages = max_pages
         self._batch_rows = batch_rows
         self._batch_bytes = batch_bytes
         self._before_page = before_page
@@ -205,6 +206,12 @@ class Extraction:
                 next_command="check `pagination` in the connector's file; `checked: false` there trusts the end of"
                 " the pages",
             )
+
+    @property
+    def _pager(self) -> Pager:
+        # Made anew for each read: kept, it and the extraction would refer to each other, and what they have in memory
+        # would wait for the cycle collector.
+        return Pager(self._fetch, self.source.page_size, self._max_pages)
 
     @property
     def no_records(self) -> pa.Table:

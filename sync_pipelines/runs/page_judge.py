@@ -18,13 +18,12 @@ from sync_pipelines.batches.records import Reject, fingerprint_of, key_of
 from sync_pipelines.gate.contract import Violation, judge_batch
 from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.staged import records_schema
+from sync_pipelines.model.staged import Batch, records_schema
 from sync_pipelines.model.types import Kind
 from sync_pipelines.runs.rejects import rejects_table, sample_of
 
 SAMPLE_REJECTS = 20
 
-Batch = tuple[str, pa.Table]
 NoteRecords = Callable[[list[Page], pa.Array], None]
 KeepOriginals = Callable[[list[dict[str, Any]]], None]
 

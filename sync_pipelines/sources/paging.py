@@ -168,14 +168,16 @@ class _Keyset:
             yield Piece(answer.page, keep_until=border)
             self.position = border
         else:
+            budget = self.budget.rest()
             group = TieGroup(
                 self.fetch,
                 self.reading,
                 self.position,
                 tie,
-                self.budget,
+                budget,
             )
             yield from group.drain(self.first, self.first_size)
+            self.budget.spend(budget.asked)
             self.position = tie
         self.reading.is_filtered = True
         self.first = 1

@@ -74,21 +74,28 @@ class PageBudget:
 
     Args:
         max_pages: most of them.
+
+    Attributes:
+        asked: answers so far.
     """
 
     def __init__(self, max_pages: int) -> None:
         self._max_pages = max_pages
-        self._asked = 0
+        self.asked = 0
 
-    def spend(self) -> None:
-        """Count one answer.
+    def spend(self, answers: int = 1) -> None:
+        """Count answers.
 
         Raises:
-            SourceContractError: that is one too many.
+            SourceContractError: there are too many by now.
         """
-        self._asked += 1
-        if self._asked > self._max_pages:
-            raise too_many_pages(self._asked)
+        self.asked += answers
+        if self.asked > self._max_pages:
+            raise too_many_pages(self.asked)
+
+    def rest(self) -> PageBudget:
+        """The budget of a part of the read, which counts its own answers."""
+        return PageBudget(self._max_pages - self.asked)
 
 
 def too_many_pages(asked: int) -> SourceContractError:

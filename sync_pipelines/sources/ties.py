@@ -17,7 +17,7 @@ class TieGroup:
         reading: filled while reading.
         position: the rowversion below the group.
         tie: the rowversion of the group.
-        budget: of answers.
+        budget: of the answers of the group.
     """
 
     def __init__(

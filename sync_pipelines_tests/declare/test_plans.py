@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from sync_pipelines.catalog.connectors import add_connector, get_connector
+from sync_pipelines.declare.connector_file import validate
+from sync_pipelines.declare.plan import as_connector
+from sync_pipelines.declare.source_file import SourceFile
+from sync_pipelines.declare.usage import plan_usage
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
 from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.sources.declared.infer import infer_columns, infer_type
@@ -258,3 +263,19 @@ def test_columns_are_not_inferred_from_what_was_left_out_of_a_record():
             json.dumps([{"id": 1, "a": ["x" * 2000]}]).encode(),
             1000,
         )
+
+
+def test_a_damaged_pair_of_what_was_agreed_agrees_to_nothing(declared):
+    declared.serve(3)
+    data = declared.declare()
+    declared.apply(data)
+    declaration = validate(data, SourceFile("test.yaml", data))
+    stored = get_connector(declared.database, "shop")
+    wanted = as_connector(declaration)
+    assert plan_usage(declaration, wanted, stored).is_agreed
+    (pair,) = stored.agreed["secrets"]
+    for damaged in ([*pair, "more"], pair[:1], [], "env", 7, [[], {}]):
+        agreed = {**stored.agreed, "secrets": [damaged]}
+        assert not plan_usage(declaration, wanted, replace(stored, agreed=agreed)).is_agreed
+        agreed = {**stored.agreed, "secrets": [damaged, pair]}
+        assert plan_usage(declaration, wanted, replace(stored, agreed=agreed)).is_agreed

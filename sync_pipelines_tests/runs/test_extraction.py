@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -9,6 +11,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from sync_pipelines.batches.page import Page
 from sync_pipelines.demo.twin import Fault, IntegerRowversions, TwinServer, TwinStore, TwinTable
 from sync_pipelines.errors import (
     BrokenPageError,
@@ -353,3 +356,38 @@ def test_a_width_that_grows_behind_the_cursor_is_refused_as_text(twin: TwinServe
     )
     with pytest.raises(CursorProtocolError, match="'10' has 2 characters"):
         Read(twin, after="5", full=False)
+
+
+@pytest.mark.parametrize("keyset", [True, False])
+def test_an_extraction_and_its_pages_are_freed_without_the_cycle_collector(
+    twin: TwinServer, monkeypatch: pytest.MonkeyPatch, keyset: bool
+) -> None:
+    table_of(twin, 200)
+    alive: weakref.WeakSet[Decoded] = weakref.WeakSet()
+    most_alive: list[int] = []
+    plain = ApismithSource.page
+
+    def page(*arguments: Any) -> Any:
+        decoded = Decoded(**vars(plain(*arguments)))
+        alive.add(decoded)
+        most_alive.append(len(alive))
+        return decoded
+
+    monkeypatch.setattr(ApismithSource, "page", page)
+    gc.disable()
+    try:
+        read = Read(twin, keyset=keyset, page_size=2)
+        extraction = weakref.ref(read.extraction)
+        del read
+        assert extraction() is None
+        assert len(alive) == 0
+    finally:
+        gc.enable()
+    assert len(most_alive) >= 100
+    assert max(most_alive) <= 25
+
+
+class Decoded(Page):
+    """A page that is known by its identity, so that it can be looked for."""
+
+    __hash__ = object.__hash__

@@ -335,3 +335,16 @@ def test_a_quiet_source_is_read_whole_whatever_its_ties_pages_and_caps(
         )
     )
     assert {row.key for piece in pieces for row in kept(piece)} == set(source.rows)
+
+
+def test_a_group_of_equal_rowversions_without_end_names_the_answers_of_the_group() -> None:
+    source = Source(Codec.INTEGER)
+    for key in range(20):
+        source.write(key)
+    for key in range(20, 100):
+        source.write(key, rowversion="21")
+    pager = Pager(source.fetch, 10, 8)
+    with pytest.raises(SourceContractError, match="asked 5 times in one run"):
+        list(read_keyset(pager, Reading(Codec.INTEGER), after=None, confirm_end=False))
+    before_the_group = 4
+    assert source.requests == before_the_group + 5

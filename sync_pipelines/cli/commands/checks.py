@@ -60,7 +60,7 @@ def check_connector(
 
 
 def check_destination(database: Database, connector: Connector, name: str) -> Check:
-    """Does a destination answer, and can the connector's tables be made and written there?"""
+    """Does a destination answer? PostgreSQL also says whether it lets the connector's tables be made and written."""
     kind = kind_of(name)
 
     def look() -> str:

@@ -32,7 +32,7 @@ from sync_pipelines.destinations.drift import (
 from sync_pipelines.destinations.duplicates import count_duplicates
 from sync_pipelines.destinations.flags import has_accepted_content
 from sync_pipelines.destinations.postgres.publish import publish
-from sync_pipelines.destinations.values import as_python
+from sync_pipelines.destinations.values import row_as_python
 from sync_pipelines.errors import ConfigurationError, UnknownTypeError
 from sync_pipelines.gate.remask import Remask
 from sync_pipelines.model.entity import (
@@ -230,7 +230,7 @@ class DltDestination:
             names = [column.target_name for column in entity.columns]
             types = [column.type for column in entity.columns]
             for row in self._warehouse(entity).rows(names, "NOT _bridge_deleted"):
-                yield tuple(map(as_python, row, types))
+                yield row_as_python(row, types)
 
     def _copy(self, connection: Any, entity: Entity, *, is_transient: bool) -> str:
         with self._locked():

@@ -15,7 +15,7 @@ from sync_pipelines.destinations.trino.merge import match_keys
 from sync_pipelines.destinations.trino.place import Place
 from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.destinations.trino.staging import inline_relation
-from sync_pipelines.destinations.values import as_python
+from sync_pipelines.destinations.values import as_python, row_as_python
 from sync_pipelines.model.entity import REVIEW_COLUMN, Column
 from sync_pipelines.model.types import ColumnType, Kind
 
@@ -28,7 +28,7 @@ def live_rows(place: Place) -> Iterator[tuple[Any, ...]]:
     types = [column.type for column in columns]
     names = [quote(column.target_name) for column in columns]
     for row in _read(place, names, "NOT _bridge_deleted"):
-        yield tuple(map(as_python, row, types))
+        yield row_as_python(row, types)
 
 
 def mirror_keys(place: Place, connection: psycopg.Connection[Any]) -> str:
@@ -107,7 +107,8 @@ def _for_copy(rows: Iterator[list[Any]], columns: list[Column]) -> Iterator[list
     types = [column.type for column in columns]
     count = len(types)
     for row in rows:
-        content = map(_copied, row[:count], types)
+        values = zip(row[:count], types, strict=True)
+        content = [_copied(value, column_type) for value, column_type in values]
         yield [*content, *row[count:]]
 
 

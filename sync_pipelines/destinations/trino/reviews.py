@@ -155,7 +155,8 @@ def _candidates(entity: Entity, table: pa.Table) -> list[Candidate]:
         table["hash"].to_pylist(),
         table["review"].to_pylist(),
     ]
-    return list(map(Candidate, *columns))
+    rows = zip(*columns, strict=True)
+    return [Candidate(*row) for row in rows]
 
 
 def _lasting(work: Work, arrivals: list[int]) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sync_pipelines.errors import BrokenPageError, SourceContractError
-from sync_pipelines.secrets import printable
+from sync_pipelines.secrets import excerpt_of
 from sync_pipelines.sources.http.documents import NotADocumentError, decode_document
 from sync_pipelines.sources.http.guarded import GuardedSession, T
 from sync_pipelines.sources.http.traffic import Traffic
@@ -27,11 +27,11 @@ def fetch_apis(session: GuardedSession) -> list[Any]:
         answer = decode_document(body)
     except NotADocumentError as error:
         raise BrokenPageError(
-            f"{APIS_PATH} did not answer a JSON document, {error}", excerpt=_excerpt(body)
+            f"{APIS_PATH} did not answer a JSON document, {error}", excerpt=excerpt_of(body)
         ) from None
     if not isinstance(answer, list):
         raise SourceContractError(
-            f"{APIS_PATH} did not answer a list of APIs", excerpt=_excerpt(body)
+            f"{APIS_PATH} did not answer a list of APIs", excerpt=excerpt_of(body)
         )
     return answer
 
@@ -57,8 +57,3 @@ def fetch_data(
         parse,
         patience_seconds,
     )
-
-
-def _excerpt(body: bytes) -> str:
-    text = body[:100_000].decode("utf-8", errors="backslashreplace")
-    return printable(text, 200) or "(empty)"

@@ -112,9 +112,11 @@ class DeclaredKind(SourceKind):
         """Secrets, then one answer of every endpoint: reachable, accepted, records where they are declared."""
         declaration = declaration_of(connector)
         outbound = of_connector(connector, settings)
+        # Outside of the check: a declaration that cannot be read is no finding about its secrets.
+        wanted = sorted(wanted_secrets(connector))
 
         def resolve() -> str:
-            for reference, origin in sorted(wanted_secrets(connector)):
+            for reference, origin in wanted:
                 outbound.check_secret(reference, origin)
             for reference in declaration.secrets:
                 resolve_secret(reference)

@@ -6,14 +6,9 @@ from sync_pipelines.errors import SourceContractError
 
 
 class SeenPages:
-    """The requests and the answers of one list.
+    """The requests and the answers of one list."""
 
-    Args:
-        max_pages: most requests.
-    """
-
-    def __init__(self, max_pages: int) -> None:
-        self._max_pages = max_pages
+    def __init__(self) -> None:
         self._signatures: set[str] = set()
         self._digests: set[bytes] = set()
 
@@ -29,18 +24,13 @@ class SeenPages:
             signature: what distinguishes it from the others.
 
         Raises:
-            SourceContractError: it was sent before, or is one too many.
+            SourceContractError: it was sent before.
         """
         if signature in self._signatures:
             raise SourceContractError(
                 "The source leads back to a page that was read already: it is looping."
             )
         self._signatures.add(signature)
-        if self.asked > self._max_pages:
-            raise SourceContractError(
-                f"The source was asked {self.asked} times in one read without coming to an end.",
-                next_command="raise MAX_PAGES if it really holds that much",
-            )
 
     def note_records(self, digest: bytes) -> None:
         """Take in an answer with records.
@@ -53,3 +43,11 @@ class SeenPages:
                 "The source sends the same records for two pages: it is looping."
             )
         self._digests.add(digest)
+
+
+def too_many_requests(asked: int) -> SourceContractError:
+    """A list that does not end."""
+    return SourceContractError(
+        f"The source was asked {asked} times in one read without coming to an end.",
+        next_command="raise MAX_PAGES if it really holds that much",
+    )

@@ -17,7 +17,7 @@ from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout
 from sync_pipelines.sources.declared.paths import records_path
-from sync_pipelines.sources.declared.seen_pages import SeenPages
+from sync_pipelines.sources.declared.seen_pages import SeenPages, too_many_requests
 from sync_pipelines.sources.declared.stated_total import StatedTotal
 from sync_pipelines.sources.graphql.answers import (
     PageInfo,
@@ -67,9 +67,11 @@ class GraphqlSource(WalkedSource):
         # What a filter leaves out may or may not be part of the count.
         is_counted = after is None and self._endpoint.pagination.checked
         cursor: str | None = None
-        seen = SeenPages(self._max_pages)
+        seen = SeenPages()
         while True:
             seen.note_request(cursor or "")
+            if seen.asked > self._max_pages:
+                raise too_many_requests(self._max_pages)
             number = before()
             variables = variables_for(
                 self._endpoint,
@@ -188,12 +190,12 @@ def _check_inside(
         body: of an answer without errors.
         paged: steps that lead to the connection whose pages are followed.
     """
-    if b'"pageInfo"' not in body:
-        return
+    # The path is followed in any case: an answer that does not have it is refused here.
+    says_more = b'"pageInfo"' in body
     found = [body]
     steps = compile_path(records_path(endpoint))
     for place, step in enumerate(steps):
-        if place != paged and any(map(goes_on, found)):
+        if says_more and place != paged and any(map(goes_on, found)):
             raise SourceContractError(
                 "Another list on the way to the records says that there is a next page, which is never asked for.",
                 next_command="ask for the records by a query whose only list with pages is their own",

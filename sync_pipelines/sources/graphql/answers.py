@@ -16,7 +16,7 @@ from sync_pipelines.errors import (
     SourceContractError,
     SyncError,
 )
-from sync_pipelines.secrets import printable
+from sync_pipelines.secrets import excerpt_of, printable
 
 SHOWN_ERRORS = 3
 _BUSY = {
@@ -56,14 +56,16 @@ def check_errors(body: bytes) -> None:
     """
     found = members(body)
     if found is None:
-        raise SourceContractError("The answer is no JSON object", excerpt=_shown(body))
+        raise SourceContractError("The answer is no JSON object", excerpt=excerpt_of(body))
     errors = found.get("errors", b"").strip()
     data = found.get("data", b"").strip()
     if errors not in _NOTHING:
         has_data = data not in (*_NOTHING, b"{}")
         raise _refusal(errors, has_data=has_data)
     if data in _NOTHING:
-        raise SourceContractError("The answer has neither data nor errors", excerpt=_shown(body))
+        raise SourceContractError(
+            "The answer has neither data nor errors", excerpt=excerpt_of(body)
+        )
 
 
 def _refusal(raw: bytes, *, has_data: bool) -> SyncError:
@@ -192,8 +194,3 @@ def _decoded(raw: bytes) -> Any:
         return msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _shown(body: bytes) -> str:
-    text = body[:100_000].decode("utf-8", errors="backslashreplace")
-    return printable(text, 200) or "(empty)"

@@ -18,7 +18,7 @@ from sync_pipelines.errors import (
     SourceContractError,
     SourceUnreachableError,
 )
-from sync_pipelines.secrets import printable
+from sync_pipelines.secrets import excerpt_of, printable
 
 _BUSY_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
@@ -63,10 +63,7 @@ def status_error(
         body: what may be shown of it.
     """
     status = response.status
-    # Redacted before it is cut: half a token is none that the redactor knows.
-    text = body[:100_000].decode("utf-8", errors="backslashreplace")
-    excerpt = printable(text, 200)
-    ending = f": {excerpt}" if excerpt else "."
+    ending = f": {excerpt_of(body)}" if body else "."
     answered = f"The source answered {status}{ending}"
     if status in _BUSY_STATUSES or status >= 500:
         busy = SourceBusyError(answered, status=status)

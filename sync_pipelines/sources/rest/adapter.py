@@ -34,6 +34,7 @@ class RestSource(WritableSource):
     Args:
         context: what to read.
         endpoint: the entity's declaration.
+        answers: of the endpoint.
         ids: the ids to ask for, where the endpoint takes some.
     """
 
@@ -41,6 +42,7 @@ class RestSource(WritableSource):
         self,
         context: ReadContext,
         endpoint: Endpoint,
+        answers: Answers,
         ids: WantedIds,
     ) -> None:
         entity = context.entity
@@ -49,7 +51,7 @@ class RestSource(WritableSource):
         self._ids = ids
         self._max_pages = context.max_pages
         self.page_size = page_size_of(endpoint, entity.policy.page_size, context.settings)
-        self._answers = Answers(context, endpoint)
+        self._answers = answers
         self._end = ListEnd(entity, endpoint, self.page_size)
         self._layout = DeclaredLayout(endpoint, entity.columns, context.masked)
         self.layout = self._layout

@@ -28,6 +28,7 @@ from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.kind import Description, Prober, Problem, Resolved
 from sync_pipelines.sources.probe import UNVERSIONED
 from sync_pipelines.sources.rest.adapter import SortedRestSource, WalkedRestSource
+from sync_pipelines.sources.rest.answers import Answers
 from sync_pipelines.sources.rest.ids import find_ids
 from sync_pipelines.sources.rest.openapi import resolve_openapi
 from sync_pipelines.sources.rest.paginators import Pages
@@ -130,10 +131,12 @@ class RestKind(DeclaredKind):
 
     def open_endpoint(self, context: ReadContext, endpoint: Endpoint) -> Source:
         """As `SourceKind.open`."""
+        # The session first: no table is read for a source whose authentication or address is refused.
+        answers = Answers(context, endpoint)
         ids = find_ids(context, endpoint)
         if endpoint.is_ascending:
-            return SortedRestSource(context, endpoint, ids)
-        return WalkedRestSource(context, endpoint, ids)
+            return SortedRestSource(context, endpoint, answers, ids)
+        return WalkedRestSource(context, endpoint, answers, ids)
 
     def open_prober(
         self,

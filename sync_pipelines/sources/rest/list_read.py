@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sync_pipelines.batches.page import Page
 from sync_pipelines.errors import BrokenPageError, SourceContractError
-from sync_pipelines.sources.declared.seen_pages import SeenPages
+from sync_pipelines.sources.declared.seen_pages import SeenPages, too_many_requests
 from sync_pipelines.sources.rest.answers import Answer, Answers, Walk
 from sync_pipelines.sources.rest.list_end import ListEnd
 from sync_pipelines.sources.rest.paginators import Pages
@@ -35,7 +35,8 @@ class ListRead:
         self._end = end
         self._walk = walk
         self._pages = pages
-        self._seen = SeenPages(max_pages)
+        self._max_pages = max_pages
+        self._seen = SeenPages()
         # Records of the first page.
         self._first = 0
 
@@ -51,6 +52,8 @@ class ListRead:
         """
         while True:
             self._seen.note_request(self._pages.signature)
+            if self._seen.asked > self._max_pages:
+                raise too_many_requests(self._seen.asked)
             number = self._walk.before()
             try:
                 answer = self._ask(number)

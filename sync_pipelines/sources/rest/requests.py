@@ -30,18 +30,18 @@ def query_of(endpoint: Endpoint, after: str | None = None) -> Query:
     for name, value in endpoint.params.items():
         query[name] = _joined(value)
     fields = _asked_fields(endpoint)
-    if fields and endpoint.fields_param is not None:
+    if fields is not None and endpoint.fields_param is not None:
         query[endpoint.fields_param] = ",".join(fields)
     if after is not None and endpoint.cursor is not None:
         query[endpoint.cursor.param] = after
     return query
 
 
-def _asked_fields(endpoint: Endpoint) -> list[str]:
-    """Fields of the records that a request names, once each; none where it does not choose."""
+def _asked_fields(endpoint: Endpoint) -> list[str] | None:
+    """Fields of the records that a request names, once each; None where it does not choose."""
     columns = endpoint.columns
     if endpoint.fields is None or columns is None:
-        return []
+        return None
     paths = source_paths(endpoint)
     fields: dict[str, None] = {}
     for column in columns:

@@ -337,3 +337,30 @@ def test_the_page_size_that_a_person_sets_wins_over_the_declared_one(
         declared.set("items", page_size=size)
         declared.sync("items", full_refresh=True)
         assert {one[1]["first"] for one in declared.rest.graphql.operations} == {asked}
+
+
+def test_a_connection_without_end_names_the_requests_that_were_sent(
+    declared: DeclaredWorld,
+) -> None:
+    serve(declared)
+    declared.settings = declared.settings.model_copy(update={"max_pages": 2})
+    with pytest.raises(SourceContractError, match="asked 2 times in one read"):
+        declared.sync("items")
+    assert len(declared.rest.graphql.operations) == 2
+
+
+@pytest.mark.parametrize("pagination", [{"type": "none"}, {"type": "connection"}])
+def test_an_answer_without_the_path_to_its_records_is_refused_with_or_without_page_info(
+    pagination: dict[str, Any],
+) -> None:
+    endpoint = Endpoint(records="$.data.shops.nodes", pagination=pagination)  # type: ignore[arg-type]
+    end = {"hasNextPage": False}
+    assert not info_of(endpoint, answer_of({"shops": {"pageInfo": end, "nodes": []}})).has_next
+    with pytest.raises(SourceContractError):
+        info_of(endpoint, answer_of({"shops": {"pageInfo": end}}))
+    with pytest.raises(SourceContractError):
+        info_of(endpoint, answer_of({"stores": {"nodes": []}}))
+
+
+def answer_of(data: dict[str, Any]) -> bytes:
+    return json.dumps({"data": data}).encode()

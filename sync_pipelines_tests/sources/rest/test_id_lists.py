@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from sync_pipelines.errors import IncompleteAnswerError, SettingsError
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.errors import (
+    DatabaseRefusedError,
+    GuardError,
+    IncompleteAnswerError,
+    SettingsError,
+)
 from sync_pipelines.model.run import RunStatus
+from sync_pipelines.sources.context import ReadContext
+from sync_pipelines.sources.registry import open_source
 from sync_pipelines_tests.declared_world import COLUMNS, user, users
 
 WANTED = list(range(1, 21))
@@ -219,3 +229,22 @@ def test_a_full_refresh_asks_for_every_id_once(declared):
     before = len(declared.requests(served.path))
     assert declared.sync("users", full_refresh=True).ledger.fetched == 20
     assert len(declared.requests(served.path)) - before == 2
+
+
+@dataclass(frozen=True)
+class RefusedContext(ReadContext):
+    """One whose connector's authentication is refused."""
+
+    def open_session(self):
+        raise GuardError("Nobody agreed that the secret goes there.")
+
+
+def test_no_table_of_ids_is_read_for_a_source_whose_session_is_refused(declared):
+    declared.serve(3, ids="ids")
+    declared.apply_endpoint(ids={"table": "public.absent.member", "param": "ids"})
+    connector = get_connector(declared.database, "shop")
+    parts = (declared.database, connector, declared.entity("users"), declared.settings)
+    with pytest.raises(GuardError, match="Nobody agreed"):
+        open_source(RefusedContext(*parts))
+    with pytest.raises(DatabaseRefusedError, match="public.absent.member"):
+        open_source(ReadContext(*parts))
