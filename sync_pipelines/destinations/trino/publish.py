@@ -81,9 +81,18 @@ def publish(
             statements = make_statements(request, read, place.table, relation)
             work = Work(cursor, place, request, read, spool, staging, statements, is_hive=is_hive)
             table = TrinoTable(work, compared)
-            return publish_table(table, cursor, request, read)
+            return _publish(table, work)
         finally:
             staging.clear()
+
+
+def _publish(table: TrinoTable, work: Work) -> Publication:
+    try:
+        return publish_table(table, work.cursor, work.request, work.read)
+    except FatalError as error:
+        if work.is_committed:
+            error.state = "The rows are in the table, the cursor is where it was; the next run compares them again."
+        raise
 
 
 class TrinoTable:
@@ -224,7 +233,9 @@ def _write(work: Work) -> dict[str, Any]:
     if statement is None:
         return {}
     if isinstance(work.statements, HiveStatements):
-        return write_hive(work, work.statements)
+        details = write_hive(work, work.statements)
+        work.is_committed = True
+        return details
     written, query_id = commit(
         work.session,
         statement,
@@ -234,11 +245,8 @@ def _write(work: Work) -> dict[str, Any]:
     )
     if not query_id:
         return {}
-    try:
-        return _checked(work, found(query_id), query_id, written)
-    except FatalError as error:
-        error.state = "The rows are in the table, the cursor is where it was; the next run compares them again."
-        raise
+    work.is_committed = True
+    return _checked(work, found(query_id), query_id, written)
 
 
 def _checked(

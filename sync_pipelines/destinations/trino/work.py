@@ -20,7 +20,12 @@ from sync_pipelines.model.run import Mode, check_stage
 
 @dataclass
 class Work:
-    """What the steps of one publish share; `is_hive` tables are appended to and swapped instead of merged."""
+    """What the steps of one publish share.
+
+    Attributes:
+        is_hive: the table is appended to and swapped instead of merged.
+        is_committed: the rows of the run are in the table.
+    """
 
     cursor: Any
     place: Place
@@ -33,6 +38,7 @@ class Work:
     counts: Counts = field(default_factory=Counts)
     vanished: Vanished = field(default_factory=Vanished)
     is_hive: bool = False
+    is_committed: bool = False
 
     @property
     def session(self) -> Session:

@@ -13,8 +13,14 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.demo.trino_server import ServerOptions, TrinoProcess
 from sync_pipelines.demo.twin import IntegerRowversions, TwinTable
 from sync_pipelines.destinations.trino import commit as commit_module
-from sync_pipelines.destinations.trino.session import Answer, LostAnswerError, Session
-from sync_pipelines.errors import DatabaseUnavailableError
+from sync_pipelines.destinations.trino.publish import TrinoTable
+from sync_pipelines.destinations.trino.session import (
+    Answer,
+    LostAnswerError,
+    QueryFailedError,
+    Session,
+)
+from sync_pipelines.errors import DatabaseUnavailableError, LedgerError
 from sync_pipelines.settings import Settings
 from sync_pipelines_tests.test_crashes import kill_a_sync
 from sync_pipelines_tests.trino import TrinoPlace, TrinoWorld
@@ -215,8 +221,6 @@ def test_a_conflicting_writer_makes_the_whole_merge_be_tried_again(
 def test_conflicts_are_tried_so_often_and_no_more(
     trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sync_pipelines.destinations.trino.session import QueryFailedError
-
     changed_items(trino_world)
     original, tries = Session.execute, []
 
@@ -266,6 +270,21 @@ def test_a_write_of_a_killed_run_that_still_runs_is_ended_before_the_next_one(
     assert trino_world.sync().ledger.updated == 12
     thread.join(60)
     assert "its run has ended" in outcome[0]
+    trino_world.assert_equal_to_truth()
+
+
+def test_a_count_that_differs_after_the_commit_says_that_the_rows_are_in_the_table(
+    trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer added a row between the comparison and the second count."""
+    changed_items(trino_world, 3)
+    before = trino_world.entity().position.cursor
+    with monkeypatch.context() as patched:
+        patched.setattr(TrinoTable, "count_rows", lambda table: 1000)
+        with pytest.raises(LedgerError, match="The rows are in the table, the cursor is where"):
+            trino_world.sync(full_refresh=True)
+    assert trino_world.entity().position.cursor == before
+    assert trino_world.sync(full_refresh=True).ledger.written == 0
     trino_world.assert_equal_to_truth()
 
 
