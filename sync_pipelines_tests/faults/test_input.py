@@ -26,7 +26,6 @@ OF_YAML = {
         "Node",
         "NodeEvent",
         "SequenceNode",
-        "MappingNode",
         "ScalarNode",
     ),
 }

@@ -37,13 +37,20 @@ def cpu_seconds(take: Taker, content: bytes) -> float:
         gc.enable()
 
 
-def fault_of(take: Taker, make: Callable[[int], bytes], most_bytes: int = 256_000) -> str | None:
+def fault_of(
+    take: Taker,
+    make: Callable[[int], bytes],
+    most_bytes: int = 256_000,
+    limited_bytes: int = 0,
+) -> str | None:
     """What is wrong with the CPU time of a function, in words; None where it is linear.
 
     Args:
         take: the function; its refusals are `SyncError` and `ValueError`.
         make: an input of about so many bytes.
         most_bytes: where to stop when the function is too quick to be measured.
+        limited_bytes: up to so many bytes the answer itself may grow faster than the input, until a limit on it holds;
+            growth is judged beyond.
     """
     cpu_seconds(take, make(200))  # imports and caches
     size, before = FIRST_BYTES, None
@@ -52,7 +59,7 @@ def fault_of(take: Taker, make: Callable[[int], bytes], most_bytes: int = 256_00
         seconds = cpu_seconds(take, content)
         if seconds > max(len(content), FIRST_BYTES) * MAX_SECONDS_PER_BYTE:
             return f"{seconds:.2f} CPU s for {len(content)} bytes"
-        if seconds > MEASURED_SECONDS and before is not None:
+        if seconds > MEASURED_SECONDS and before is not None and size > limited_bytes:
             # A step of the caches looks like growth once; what is not linear grows so at the next step, too.
             return _growth(take, make, size) and _growth(take, make, size * STEP)
         if size >= most_bytes:
