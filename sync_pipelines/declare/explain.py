@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from sync_pipelines.declare.refusals import nearest
 from sync_pipelines.declare.source_file import SourceFile
@@ -40,7 +39,7 @@ def explain(
 
 
 def _sentence(
-    problem: ErrorDetails, file: SourceFile, model: type[BaseModel], prefix: Location
+    problem: Mapping[str, Any], file: SourceFile, model: type[BaseModel], prefix: Location
 ) -> str:
     kind = problem["type"]
     message = problem["msg"]
