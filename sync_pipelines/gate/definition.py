@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.files.safe_yaml import Location
@@ -177,7 +177,7 @@ def _first_fault(document: Document, error: ValidationError) -> Exception:
     return document.fault(f"{reason}.", location)
 
 
-def _location_of(problem: ErrorDetails) -> Location:
+def _location_of(problem: Mapping[str, Any]) -> Location:
     """The place of a problem in the file, without the names that pydantic gives to the alternatives of a type."""
     parts = []
     for part in problem["loc"]:
