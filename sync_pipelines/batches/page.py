@@ -11,7 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from sync_pipelines.batches.layout import Layout, Refused
-from sync_pipelines.batches.records import Reject, each_record, rowversion_of, split_records
+from sync_pipelines.batches.records import (
+    Reject,
+    each_record,
+    raw_bytes,
+    rowversion_of,
+    split_records,
+)
 from sync_pipelines.batches.typed import TypedReader
 
 
@@ -86,7 +92,7 @@ class Page:
             return
         for place, raw in enumerate(each_record(self.body)):
             if len(raw) >= least_characters:
-                yield place, raw.encode("utf-8", errors="surrogateescape")
+                yield place, raw_bytes(raw)
 
     def position(self, index: int) -> int:
         """Place in the answer of the good record `index`."""
@@ -186,6 +192,6 @@ class Page:
         digests = []
         for raw in self.each_record():
             if rowversion_of(raw) == rowversion:
-                record = raw.encode("utf-8", errors="surrogateescape")
+                record = raw_bytes(raw)
                 digests.append(digest_of(record))
         return digests

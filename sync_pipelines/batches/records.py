@@ -102,7 +102,7 @@ def split_records(body: bytes) -> list[str]:
     Raises:
         BrokenPageError: the answer is not JSON with a list under `rows`; shows its first characters, redacted.
     """
-    text = _decoded(body)
+    text = raw_text(body)
     rows: list[str] | None = None
     try:
         for key, start in _members(text):
@@ -138,12 +138,12 @@ def members_of(raw: bytes) -> dict[str, bytes]:
     Raises:
         BrokenPageError: it is no JSON object.
     """
-    text = _decoded(raw)
+    text = raw_text(raw)
     values: dict[str, bytes] = {}
     try:
         for key, start in _members(text):
             end = _end(text, start)
-            values[key] = _encoded(text[start:end])
+            values[key] = raw_bytes(text[start:end])
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(raw, error) from error
     return values
@@ -155,7 +155,7 @@ def elements_of(raw: bytes) -> list[bytes]:
     Raises:
         BrokenPageError: it is no whole JSON list.
     """
-    text = _decoded(raw)
+    text = raw_text(raw)
     try:
         start = _skip(text, 0)
         spans = _elements(text, start)
@@ -164,16 +164,16 @@ def elements_of(raw: bytes) -> list[bytes]:
             raise ValueError("more after the end")
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(raw, error) from error
-    return [_encoded(text[first:last]) for first, last in spans]
+    return [raw_bytes(text[first:last]) for first, last in spans]
 
 
-def _decoded(body: bytes) -> str:
+def raw_text(body: bytes) -> str:
     """The text of bytes; those that are not UTF-8 survive as lone surrogates."""
     return body.decode("utf-8", errors="surrogateescape")
 
 
-def _encoded(text: str) -> bytes:
-    """The bytes of a text that `_decoded` gave."""
+def raw_bytes(text: str) -> bytes:
+    """The bytes of a text that `raw_text` gave."""
     return text.encode("utf-8", errors="surrogateescape")
 
 
@@ -275,7 +275,7 @@ def parse_record(
             position,
             refusal.what,
             refusal.column,
-            record=_encoded(raw),
+            record=raw_bytes(raw),
             business_key=key_of(raw, entity),
             rowversion=rowversion,
         )
@@ -293,7 +293,7 @@ def decode_value(raw: bytes) -> Any:
     Raises:
         RecordError: it is no JSON.
     """
-    text = _decoded(raw.strip())
+    text = raw_text(raw.strip())
     return _decode_record(text)
 
 

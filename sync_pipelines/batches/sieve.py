@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sync_pipelines.batches.records import rows_decoder, split_records
+from sync_pipelines.batches.records import raw_bytes, rows_decoder, split_records
 from sync_pipelines.batches.values import LEFT_OUT
 from sync_pipelines.errors import BrokenPageError
 from sync_pipelines.secrets import printable
@@ -51,7 +51,7 @@ def _rows(body: bytes) -> Sequence[msgspec.Raw | bytes]:
         return rows_decoder.decode(body).rows
     except RecursionError:
         texts = split_records(body)
-        return [text.encode("utf-8", errors="surrogateescape") for text in texts]
+        return list(map(raw_bytes, texts))
     except _UNREADABLE as error:
         cause = printable(str(error), 80)
         raise BrokenPageError(

@@ -14,13 +14,13 @@ from sync_pipelines.batches.coercion import hide, names_in
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.hashing import content_hashes
 from sync_pipelines.batches.page import Page
-from sync_pipelines.batches.records import Reject, fingerprint_of, key_of
+from sync_pipelines.batches.records import Reject, fingerprint_of
 from sync_pipelines.gate.contract import Violation, judge_batch
 from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.staged import Batch, records_schema
 from sync_pipelines.model.types import Kind
-from sync_pipelines.runs.rejects import rejects_table, sample_of
+from sync_pipelines.runs.rejects import reject_at, rejects_table, sample_of
 
 SAMPLE_REJECTS = 20
 
@@ -200,17 +200,7 @@ class PageJudge:
         return rejects
 
     def _reject(self, page: Page, index: int, violation: Violation) -> Reject:
-        position = page.position(index)
-        raw = page.raw_records[position]
-        reject = Reject(
-            page.number,
-            position,
-            violation.reason,
-            violation.column,
-            raw.encode("utf-8", errors="surrogateescape"),
-            key_of(raw, self.entity),
-            page.rowversions[index],
-        )
+        reject = reject_at(page, index, violation.column, violation.reason, self.entity)
         if self._masks is None:
             return reject
         return replace(

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from sync_pipelines.batches.page import Page
-from sync_pipelines.batches.records import Reject, fingerprint_of, key_of
+from sync_pipelines.batches.records import Reject, fingerprint_of, key_of, raw_bytes
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.staged import rejects_schema
 
@@ -32,6 +32,21 @@ def rejects_table(rejects: list[Reject]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=rejects_schema())
 
 
+def reject_at(
+    page: Page,
+    index: int,
+    column: str | None,
+    reason: str,
+    entity: Entity,
+) -> Reject:
+    """A reject of the good record `index` of a page."""
+    position = page.position(index)
+    raw = page.raw_records[position]
+    record = raw_bytes(raw)
+    key = key_of(raw, entity)
+    return Reject(page.number, position, reason, column, record, key, page.rowversions[index])
+
+
 def sample_of(reject: Reject) -> dict[str, Any]:
     """A reject as {page, key, column, reason}."""
     return {
@@ -51,10 +66,6 @@ def reject_refused(page: Page, entity: Entity) -> None:
             kept.append(index)
             continue
         column, reason = page.refused[position]
-        raw = page.raw_records[position]
-        record = raw.encode("utf-8", errors="surrogateescape")
-        key = key_of(raw, entity)
-        rowversion = page.rowversions[index]
-        page.rejects.append(Reject(page.number, position, reason, column, record, key, rowversion))
+        page.rejects.append(reject_at(page, index, column, reason, entity))
     page.keep(kept)
     page.refused = {}

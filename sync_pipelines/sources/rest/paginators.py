@@ -11,7 +11,7 @@ from dlt.common.jsonpath import find_values
 from dlt.sources.helpers.rest_client import paginators as dlt_paginators
 from requests.structures import CaseInsensitiveDict
 
-from sync_pipelines.batches.records import shallow_members
+from sync_pipelines.batches.records import raw_text, shallow_members
 from sync_pipelines.errors import SourceContractError
 from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.pagination import (
@@ -41,11 +41,11 @@ class _Response(requests.Response):
         try:
             return msgspec.json.decode(self.content)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            text = self.content.decode("utf-8", errors="surrogateescape")
+            text = raw_text(self.content)
             return json.loads(text, strict=False)
         except RecursionError:
             # A record that is too deep must not hide it either.
-            text = self.content.decode("utf-8", errors="surrogateescape")
+            text = raw_text(self.content)
             return shallow_members(text)
 
     @property
