@@ -123,6 +123,12 @@ class Database:
         except psycopg.Error as error:
             raise classify_database_error(error) from error
 
+    @contextmanager
+    def cursor(self) -> Iterator[psycopg.Cursor[TupleRow]]:
+        """A cursor with rows as tuples, in a transaction; as `connect`."""
+        with self.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            yield cursor
+
     def borrow(self, search_path: str = "public") -> psycopg.Connection[TupleRow]:
         """A connection for a user that closes it itself, once; closing gives it back to the pool.
 

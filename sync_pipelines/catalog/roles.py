@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any, LiteralString
 
 from psycopg import sql
-from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.session_options import ensure_schema, has_schema
@@ -33,7 +32,7 @@ def ensure_roles(database: Database) -> tuple[str, ...]:
     Returns:
         Their names; none where the role that migrates may not make roles and nobody has made them.
     """
-    with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+    with database.cursor() as cursor:
         _one_at_a_time(cursor)
         cursor.execute(
             "SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
@@ -112,7 +111,7 @@ def open_to_models(
         reads: tables, as schema and name.
         writes: the schema of the models, which is made where it is missing.
     """
-    with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+    with database.cursor() as cursor:
         _one_at_a_time(cursor)
         ensure_schema(cursor, writes)
         role, _ = _models_role(cursor, database)

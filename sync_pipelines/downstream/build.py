@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from psycopg.rows import tuple_row
-
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.roles import open_to_models, reading_role
 from sync_pipelines.destinations.postgres.aside import belongings_fit
@@ -42,7 +40,7 @@ def build_model(database: Database, model: SqlModel) -> Built:
     name = quote(model.schema, model.name)
     is_table = model.materialized == "table"
     open_to_models(database, model.reads if is_table else (), writes=model.schema)
-    with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+    with database.cursor() as cursor:
         _check_free(cursor, model)
         make = _as_table(cursor, database, model) if is_table else _as_view(model)
         with _replaced(cursor, model):

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from psycopg.rows import tuple_row
 
 from sync_pipelines.books.staging import lock_ddl, prepare_staging
 from sync_pipelines.catalog.database import Database, classified_errors
@@ -253,10 +252,7 @@ class DltDestination:
 
         A file of duckdb is open in one process only.
         """
-        with (
-            self._database.connect() as connection,
-            connection.cursor(row_factory=tuple_row) as cursor,
-        ):
+        with self._database.cursor() as cursor:
             # Credentials may be a secret, and the name of a lock may be logged.
             place = hashlib.sha256(self._credentials.encode()).hexdigest()
             lock_ddl(cursor, f"{self._name}:{place}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
-from psycopg.rows import tuple_row
 
 from sync_pipelines.books.masked import mask_catalog
 from sync_pipelines.books.originals import kept_from_characters
@@ -46,15 +45,6 @@ class PostgresDestination:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        """A cursor with rows as tuples, in a transaction."""
-        with (
-            self._database.connect() as connection,
-            connection.cursor(row_factory=tuple_row) as cursor,
-        ):
-            yield cursor
-
     def prepare(
         self,
         entity: Entity,
@@ -63,7 +53,7 @@ class PostgresDestination:
         remask: Remask | None = None,
     ) -> Prepared:
         """Bring target and staging into shape in one transaction."""
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             lock_ddl(cursor, entity.target_schema)
             ensure_schema(cursor, entity.target_schema)
             if remask is not None:
@@ -120,7 +110,7 @@ class PostgresDestination:
         batch: pa.Table,
     ) -> Ledger | None:
         """Compare by one query."""
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             return all_unchanged(cursor, request, read, batch)
 
     def accept_review(
@@ -142,12 +132,12 @@ class PostgresDestination:
 
     def duplicate_keys(self, entity: Entity) -> int:
         """None while the key constraint is whole."""
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             return duplicate_keys(cursor, entity)
 
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table with its constraints."""
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             kept = set_aside(cursor, entity, suffix)
         return kept.kept_as if kept else None
 
@@ -157,7 +147,7 @@ class PostgresDestination:
 
     def check(self, schema: str) -> str:
         """The role may write to the schema, or make it."""
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             found = check_schema(cursor, schema)
         return f"{found} in {self._database.location}"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from psycopg.rows import tuple_row
-
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
 from sync_pipelines.catalog.roles import is_granted
@@ -21,7 +19,7 @@ def add_columns_ahead(database: Database) -> list[str]:
     for entity in list_entities(database):
         if entity.destination != "postgres":
             continue
-        with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        with database.cursor() as cursor:
             if not is_granted(cursor, database.bridge_schema, "loader"):
                 return []
             there = read_columns(cursor, entity.target_schema, entity.target_table)

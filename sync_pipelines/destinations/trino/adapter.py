@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-from psycopg.rows import tuple_row
 
 from sync_pipelines.books.masked import mask_catalog
 from sync_pipelines.books.rejects import waits_for_key
@@ -66,15 +64,6 @@ class TrinoDestination:
         self._compared: tuple[int, Counts] | None = None
         self._wrote = False
 
-    @contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        """A cursor with rows as tuples, in a transaction of the catalog."""
-        with (
-            self._database.connect() as connection,
-            connection.cursor(row_factory=tuple_row) as cursor,
-        ):
-            yield cursor
-
     def place(self, entity: Entity) -> Place:
         """Where the table of an entity is."""
         return Place(self.session, self.catalog, entity)
@@ -91,7 +80,7 @@ class TrinoDestination:
         self._check_alone(entity)
         self._tune()
         end_leftovers(self.session, entity_marker(entity))
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             lock_ddl(cursor, f"trino:{self.session.options.location}:{entity.target_schema}")
             if remask is not None:
                 self._clear(entity, remask)
@@ -109,7 +98,7 @@ class TrinoDestination:
         """Take clear values out of the table and the quarantine."""
         clearing = plan_clearing(self.place(entity), remask, is_hive=self.is_hive)
         # Trino knows no common transaction: what is pending must be known before a value is gone.
-        with self._cursor() as before:
+        with self._database.cursor() as before:
             mask_catalog(before, remask)
         apply_table(self.session, TablePlan(clearing))
 
@@ -169,7 +158,7 @@ class TrinoDestination:
         batches: StagedBatches,
     ) -> Publication:
         """Commit the rows, then the books."""
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             publication = publish(
                 cursor,
                 self.place(request.entity),
@@ -199,7 +188,7 @@ class TrinoDestination:
     ) -> Ledger | None:
         """Compare by one query that carries the batch."""
         entity = request.entity
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             batch = without_accepted(entity, batch, read_accepted(cursor, request))
             if not reviews_agree(cursor, request, batch):
                 return None

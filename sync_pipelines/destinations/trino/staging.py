@@ -138,7 +138,8 @@ def _json_ready(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _moment(micros: int) -> str:
-    moment = datetime(1970, 1, 1) + timedelta(microseconds=micros)  # noqa: DTZ001 - a local time or UTC, as the column says
+    # A local time or UTC, as the column says.
+    moment = datetime(1970, 1, 1) + timedelta(microseconds=micros)  # noqa: DTZ001
     return moment.isoformat(sep=" ", timespec="microseconds")
 
 
