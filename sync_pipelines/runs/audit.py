@@ -16,18 +16,23 @@ import psycopg
 import pyarrow as pa
 
 from sync_pipelines.books.copying import csv_of
+from sync_pipelines.books.keys import key_json
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import last_details
+from sync_pipelines.destinations.hashes import content_hash, covers_columns, stored_hash
 from sync_pipelines.destinations.order import order_of
 from sync_pipelines.destinations.postgres.dialect import POSTGRES
 from sync_pipelines.destinations.registry import open_destination
+from sync_pipelines.destinations.vanished import not_among
+from sync_pipelines.destinations.verdicts import match_keys
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.gate.opened import check_stored_masks
 from sync_pipelines.model.cursor import Codec, order_key, seconds_between
 from sync_pipelines.model.entity import DeltaStrategy, Entity
 from sync_pipelines.model.quoting import literal, quote
+from sync_pipelines.model.staged import staged_keys
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.prepared_gate import prepare_gate
 from sync_pipelines.settings import Settings, load_settings
@@ -230,22 +235,18 @@ def _random_ranges(
 def _compare(
     connection: psycopg.Connection[Any], entity: Entity, target: str, report: AuditReport
 ) -> None:
-    keys = [
-        (f"c{index}", column)
-        for index, column in enumerate(entity.columns)
-        if column.is_business_key
-    ]
-    staged_keys = ", ".join(name for name, _ in keys)
-    match = " AND ".join(f"t.{quote(column.target_name)} = s.{name}" for name, column in keys)
+    keys = staged_keys(entity)
+    listed_keys = ", ".join(keys)
+    match = match_keys(quote, entity)
     connection.execute(
-        f"CREATE TEMP TABLE newest AS SELECT DISTINCT ON ({staged_keys}) * FROM audited ORDER BY {staged_keys},"
-        " arrival DESC"
+        f"CREATE TEMP TABLE newest AS SELECT DISTINCT ON ({listed_keys}) * FROM audited"
+        f" ORDER BY {listed_keys}, arrival DESC"
     )
     connection.execute("ANALYZE newest")
     same = _same_content(connection, entity, target)
-    key_json = f"jsonb_build_array({', '.join(f's.{name}::text' for name, _ in keys)})"
+    key = key_json(f"s.{name}" for name in keys)
     differing = connection.execute(
-        f"SELECT {key_json} AS key, s.rowversion, t._bridge_rowversion AS stored, t._bridge_id IS NULL AS absent"
+        f"SELECT {key} AS key, s.rowversion, t._bridge_rowversion AS stored, t._bridge_id IS NULL AS absent"
         f" FROM newest s LEFT JOIN {target} t ON {match} WHERE t._bridge_id IS NULL OR NOT ({same})"
         " ORDER BY s.rowversion LIMIT 100000"
     ).fetchall()
@@ -264,7 +265,7 @@ def _compare(
     for row in differing:
         _judge(connection, entity, report, row, quarantined_keys)
     if report.everything:
-        _whole_table(connection, entity, report, target, match, keys)
+        _whole_table(connection, entity, report, target, match)
 
 
 def _same_content(connection: psycopg.Connection[Any], entity: Entity, target: str) -> str:
@@ -277,12 +278,9 @@ def _same_content(connection: psycopg.Connection[Any], entity: Entity, target: s
         else f"s.c{index} IS NOT NULL"
         for index, column in enumerate(entity.columns)
     )
-    prefix = literal(f"{entity.columns_fingerprint}:")
-    by_hash = f"t._bridge_hash = {prefix} || s.hash"
-    return (
-        f"(NOT t._bridge_deleted AND CASE WHEN starts_with(t._bridge_hash, {prefix}) THEN {by_hash} ELSE NOT"
-        f" ({differs}) END)"
-    )
+    by_hash = f"t._bridge_hash = {stored_hash(entity)}"
+    same = f"CASE WHEN {covers_columns(entity)} THEN {by_hash} ELSE NOT ({differs}) END"
+    return f"(NOT t._bridge_deleted AND {same})"
 
 
 def _judge(
@@ -353,25 +351,22 @@ def _whole_table(
     report: AuditReport,
     target: str,
     match: str,
-    keys: list[tuple[str, Any]],
 ) -> None:
     extra = connection.execute(
-        f"SELECT count(*) AS n FROM {target} t WHERE NOT t._bridge_deleted AND NOT EXISTS (SELECT 1 FROM newest s"
-        f" WHERE {match})"
+        f"SELECT count(*) AS n FROM {target} t"
+        f" WHERE NOT t._bridge_deleted AND {not_among('newest', match)}"
     ).fetchone()
     assert extra is not None
     report.extra = extra["n"]
     bucket = "mod(('x' || left(md5({keys}), 7))::bit(28)::int, " + str(BUCKETS) + ")"
     content = "sum(('x' || left({hash}, 13))::bit(52)::bigint)"
-    ours = bucket.format(
-        keys=" || '/' || ".join(f"t.{quote(column.target_name)}::text" for _, column in keys)
-    )
-    theirs = bucket.format(keys=" || '/' || ".join(f"s.{name}::text" for name, _ in keys))
-    prefix = literal(f"{entity.columns_fingerprint}:")
-    is_by_content = (
-        f"NOT starts_with(t._bridge_hash, {prefix}) AND {_same_content(connection, entity, target)}"
-    )
-    our_hash = f"CASE WHEN s.hash IS NOT NULL AND {is_by_content} THEN s.hash ELSE right(t._bridge_hash, 32) END"
+    our_keys = [f"t.{quote(column.target_name)}::text" for column in entity.business_keys]
+    their_keys = [f"s.{name}::text" for name in staged_keys(entity)]
+    ours = bucket.format(keys=" || '/' || ".join(our_keys))
+    theirs = bucket.format(keys=" || '/' || ".join(their_keys))
+    same = _same_content(connection, entity, target)
+    is_by_content = f"s.hash IS NOT NULL AND NOT {covers_columns(entity)} AND {same}"
+    our_hash = f"CASE WHEN {is_by_content} THEN s.hash ELSE {content_hash()} END"
     rows = connection.execute(
         f"WITH ours AS (SELECT {ours} AS b, count(*) AS n, {content.format(hash=our_hash)} AS h"
         f" FROM {target} t LEFT JOIN newest s ON {match} WHERE NOT t._bridge_deleted GROUP BY 1),"

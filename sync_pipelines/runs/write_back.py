@@ -21,6 +21,7 @@ from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.errors import ConfigurationError, NotFoundError, RecordError, SettingsError
 from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, Column, Connector, Entity
 from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.tables import target_of
 from sync_pipelines.model.types import Kind
 from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.secrets import printable
@@ -225,7 +226,7 @@ def apply_write_back(
 def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
     """The live row's values as JSON, numbers with all their digits."""
     key_column = quote(entity.business_keys[0].target_name)
-    table = quote(entity.target_schema, entity.target_table)
+    table = target_of(entity)
     with database.connect() as connection:
         found = connection.execute(
             # A column may be called as the table's alias is; none of a source begins with _bridge.

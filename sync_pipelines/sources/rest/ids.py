@@ -10,6 +10,7 @@ import psycopg
 from sync_pipelines.errors import DatabaseRefusedError
 from sync_pipelines.model.endpoint import Endpoint, IdList
 from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.tables import target_of
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.paths import id_column
 
@@ -71,7 +72,7 @@ def _ids_with_row(
     name = id_column(endpoint)
     if name in context.masked:
         return frozenset()
-    target = quote(entity.target_schema, entity.target_table)
+    target = target_of(entity)
     found = connection.execute("SELECT to_regclass(%s) AS t", [target])
     table = found.fetchone()
     if table is None or table["t"] is None:
