@@ -74,7 +74,7 @@ COLUMNS = (
     Column("amount", "NUMERIC(5,2)", coerce="truncate lenient"),
     Column("name", "VARCHAR(3)", coerce="truncate"),
 )
-ENTITY = Entity(None, "shop", "users", "Users", "", DeltaStrategy.FULL, COLUMNS, "shop", "users")  # type: ignore[arg-type]
+ENTITY = Entity(None, "shop", "users", "Users", "", DeltaStrategy.FULL, COLUMNS, "shop", "users")
 
 
 def page(*records: dict[str, Any]) -> bytes:

@@ -271,7 +271,7 @@ def test_a_source_that_sends_its_records_without_rowversion_in_every_delta_is_fo
         10,
         sends_always=True,
     )
-    extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)  # type: ignore[arg-type]
+    extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)
     batches = list(extraction.batches(after="000029", keyset=True, full=False))
     assert [row["c0"] for _, table in batches for row in table.to_pylist()] == ["A00100", "A00101"]
 
@@ -282,7 +282,7 @@ def test_a_page_that_is_repeated_without_any_rowversion_is_a_loop() -> None:
     source.page = lambda decoder, running, request, traffic: plain(
         decoder, running, request._replace(number=1), traffic
     )  # type: ignore[method-assign]
-    extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)  # type: ignore[arg-type]
+    extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)
     with pytest.raises(SourceContractError, match="looping"):
         list(extraction.batches(after=None, keyset=True, full=True))
 

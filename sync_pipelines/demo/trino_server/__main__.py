@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 _HELP = """Trino answers on http://127.0.0.1:{port}. To sync into it:
-  export TRINO_HOST=127.0.0.1 TRINO_PORT={port} TRINO_STAGING_URL=file://{lake}/staging TRINO_STAGING_LOCATION=local:///staging
+  export TRINO_HOST=127.0.0.1 TRINO_PORT={port} TRINO_STAGING_URL=file://{lake}/staging \
+TRINO_STAGING_LOCATION=local:///staging
   sync-pipelines connector add … --destination trino
 Ctrl-C stops it; its tables stay in {lake}.
 """

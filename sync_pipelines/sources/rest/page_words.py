@@ -58,7 +58,9 @@ NEXT = {
     "lastevaluatedkey",
 }  # fmt: skip
 _NEXT = re.compile(
-    r"(odata|atom|iot)?next(page|results?|records?|items?|batch|set|chunk|request|query|starting|position|continuation|skip|scroll|list)?"
+    r"(odata|atom|iot)?next"
+    r"(page|results?|records?|items?|batch|set|chunk|request|query"
+    r"|starting|position|continuation|skip|scroll|list)?"
     r"(url|uri|link|href|ref|path|query|token|cursor|marker|offset|start|startat|index|after|from)?"
     r"|next(page|record|item)(number|num|no|id|key)"
 )
